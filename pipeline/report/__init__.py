@@ -1,0 +1,1 @@
+"""Tables, figures and the page, from saved results only; nothing here imports torch."""

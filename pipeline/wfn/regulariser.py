@@ -1,0 +1,241 @@
+"""The regulariser that pulls free weights to their centres (method, section "Regulariser").
+
+For given centres the loss of one weight is a function of one real variable,
+
+    f(w) = sum_j p_j(w) D(w, c_j),   p(w) = softmin_j(D(w, c_j) / temperature),
+
+so f and its derivative are tabulated once and looked up per weight: a step costs the same for any number of centres.
+The table follows the float32 format: the exponent and the leading mantissa bits of a weight are the number of its
+cell, on a grid that is finer near zero. Within a cell f' is a straight line, broken at the one point (knot) where f
+bends or jumps: at a centre, or at the threshold below which the absolute distance counts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numba import njit, prange
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.wfn.line import Distance, Doubles, Floats
+
+Ints = NDArray[np.int32]
+
+# A cell is at most this part of the temperature wide, in units of distance: f' is then right to ~1e-4.
+CELLS_PER_TEMPERATURE = 25
+# Finer cells are tried until no two knots share one; the formula itself serves the cells where they still do.
+MAX_MANTISSA_BITS = 12
+# Octaves above the largest centre and below the smallest scale; further out f is treated as constant.
+OCTAVES_ABOVE = 10
+LOWEST_OCTAVE = -21
+NO_KNOT = np.iinfo(np.int32).max
+CROWDED = -1
+# Weights per partial sum and per task of the parallel loop.
+CHUNK = 1 << 16
+
+
+class _Grid(NamedTuple):
+    """Cells of the magnitude |w| as a float32 bit pattern, for positive and then for negative weights; C in all.
+
+    shift: low bits that count within a cell; low, high: first and last pattern of the grid (weights outside are
+    treated as if there). knots [C]: pattern of the knot, NO_KNOT, or CROWDED where several knots share the cell.
+    lines [3 * C, 4]: f = lines[0] + lines[1] * t and f' = lines[2] + lines[3] * t with t = pattern - middle of the
+    cell; three planes of rows, for weights before, on and beyond the knot.
+    """
+
+    shift: int
+    low: int
+    high: int
+    knots: Ints
+    lines: Floats
+
+
+class Regulariser:
+    """Mean pull of weights towards the nearest of `centres` [k].
+
+    zero_threshold: weights of at most this magnitude use |w - c| instead of the relative distance, with the zero
+    centre at distance 0. temperature: of the softmin, > 0.
+
+    Raises ValueError for an empty or non-finite set of centres and for arguments out of range.
+    """
+
+    def __init__(
+        self,
+        centres: ArrayLike | torch.Tensor,
+        *,
+        zero_threshold: float,
+        temperature: float = 0.05,
+        distance: Distance = "relative",
+    ) -> None:
+        values = centres.detach().cpu().numpy() if isinstance(centres, torch.Tensor) else np.asarray(centres)
+        self.centres = np.unique(values.astype(np.float64))
+        if not len(self.centres) or not np.isfinite(self.centres).all():
+            raise ValueError("centres: at least one is needed, and all must be finite")
+        if not (zero_threshold > 0 and temperature > 0):
+            raise ValueError(f"zero_threshold = {zero_threshold}, temperature = {temperature}: both must be positive")
+        self.zero_threshold, self.temperature, self.distance = zero_threshold, temperature, distance
+        self._formula = (zero_threshold, temperature, distance == "relative")
+        self._grid = self._build_grid()
+        self._tables: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def loss_and_grad(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean loss (0-dimensional) over weights [N] float32, and its gradient [N]."""
+        grad = torch.zeros_like(weights)
+        return self.add_grad_(grad, weights), grad
+
+    def add_grad_(
+        self, grad: torch.Tensor, weights: torch.Tensor, *, free: torch.Tensor | None = None, scale: float = 1.0
+    ) -> torch.Tensor:
+        """Add `scale` times the gradient of the mean loss into grad [N] in place; returns the mean loss.
+
+        weights [N] float32 are not changed. free: bool [N]; only these weights count, and only their gradients are
+        touched. No weights, no loss: 0.
+        """
+        count = weights.numel() if free is None else int(free.sum())
+        if count == 0:
+            return weights.new_zeros(())
+        weights = weights.detach()
+        if weights.device.type == "cpu":
+            chosen = np.empty(0, dtype=np.bool_) if free is None else free.numpy()
+            total = _add_grad(
+                weights.numpy(), chosen, grad.numpy(), np.float32(scale / count), self.centres, *self._formula, *self._grid
+            )
+            return torch.tensor(total / count, dtype=torch.float32)
+        loss, slope = self._evaluate(weights if free is None else weights[free])
+        if free is None:
+            grad.add_(slope, alpha=scale / count)
+        else:
+            grad[free] += slope * (scale / count)
+        return loss.mean()
+
+    def _evaluate(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """f(w) and f'(w) [N] with torch's own operations, for devices other than the CPU."""
+        shift, low, high, knots, lines = self._grid
+        if weights.device not in self._tables:
+            self._tables[weights.device] = (
+                torch.from_numpy(knots).to(weights.device),
+                torch.from_numpy(lines).to(weights.device),
+            )
+        knots, lines = self._tables[weights.device]
+        size, negative = weights.abs().view(torch.int32), weights < 0
+        inside = size.clamp(low, high)
+        cell = (inside >> shift) - (low >> shift) + negative * (len(knots) // 2)
+        offset = (inside & ((1 << shift) - 1)) - (1 << (shift - 1))
+        knot = knots[cell]
+        row = lines[cell + ((size >= knot).int() + (size > knot)) * len(knots)]
+        loss, slope = row[:, 0] + row[:, 1] * offset, row[:, 2] + row[:, 3] * offset
+        if (self._grid.knots == CROWDED).any():
+            crowded = knot == CROWDED
+            exact = _exact(weights[crowded].double().cpu().numpy(), self.centres, *self._formula)
+            loss[crowded], slope[crowded] = (torch.from_numpy(part).to(loss) for part in exact)
+        return loss, slope
+
+    def _build_grid(self) -> _Grid:
+        nonzero = np.abs(self.centres[self.centres != 0])
+        smallest = min(self.zero_threshold, *nonzero)
+        largest = max(self.zero_threshold, *nonzero)
+        octaves = min(LOWEST_OCTAVE, math.floor(math.log2(smallest)) - 1), math.ceil(math.log2(largest)) + OCTAVES_ABOVE
+        # A cell spans |w| * 2^-bits, in relative distance 2^-bits.
+        span = max(1.0, largest) if self.distance == "euclidean" else 1.0
+        bits = min(MAX_MANTISSA_BITS, max(6, math.ceil(math.log2(CELLS_PER_TEMPERATURE * span / self.temperature))))
+        points = np.unique(np.append(nonzero, self.zero_threshold).astype(np.float32)).view(np.int32)
+        while len(np.unique(points >> (23 - bits))) < len(points) and bits < MAX_MANTISSA_BITS:
+            bits += 1
+        shift = 23 - bits
+        bottom = np.arange(*(int(np.float32(2.0**octave).view(np.int32)) for octave in octaves), 1 << shift, np.int32)
+        top = bottom + ((1 << shift) - 1)
+        knots = np.full(len(bottom), NO_KNOT, dtype=np.int32)
+        cells, counts = np.unique((points - bottom[0]) >> shift, return_counts=True)
+        knots[(points - bottom[0]) >> shift] = points
+        knots[cells[counts > 1]] = CROWDED
+
+        has_knot = (knots != NO_KNOT) & (knots != CROWDED)
+        on = np.where(has_knot, knots, bottom)
+        before = bottom, np.where(has_knot, np.maximum(on - 1, bottom), top)
+        beyond = np.minimum(on + 1, top), top
+        middle = bottom + (1 << (shift - 1))
+        rows = [self._rows(sign, *ends, middle) for ends in (before, (on, on), beyond) for sign in (1.0, -1.0)]
+        return _Grid(shift, int(bottom[0]), int(top[-1]), np.tile(knots, 2), np.concatenate(rows).astype(np.float32))
+
+    def _rows(self, sign: float, low: Ints, high: Ints, middle: Ints) -> Doubles:
+        """Lines [C, 4] for f and f' at sign * |w| through the magnitudes with the patterns `low` and `high` [C]."""
+        rows = np.empty((len(low), 4))
+        start, stop = (
+            _exact(sign * ends.view(np.float32).astype(np.float64), self.centres, *self._formula) for ends in (low, high)
+        )
+        for column, left, right in zip((0, 2), start, stop, strict=True):
+            rows[:, column + 1] = (right - left) / np.maximum(high - low, 1)
+            rows[:, column] = left - rows[:, column + 1] * (low - middle)
+        return rows
+
+
+@njit(cache=True)
+def _exact_one(w, centres, zero_threshold, temperature, relative):  # type: ignore[no-untyped-def]
+    """f(w) and f'(w) from the formula in float64; at a centre, f' is the mean of both sides."""
+    small = abs(w) <= zero_threshold
+    unit = 1.0 if small or not relative else 1.0 / abs(w)
+    nearest = np.inf
+    for centre in centres:
+        nearest = min(nearest, 0.0 if small and centre == 0 else abs(w - centre) * unit)
+    weight_sum = loss_sum = slope_sum = cross_sum = 0.0
+    for centre in centres:
+        far = slope = 0.0
+        if not (small and centre == 0):
+            far = abs(w - centre) * unit
+            slope = np.sign(w - centre) * unit
+            if relative and not small:
+                slope -= far * unit * np.sign(w)
+        share = math.exp((nearest - far) / temperature)
+        weight_sum += share
+        loss_sum += share * far
+        slope_sum += share * slope
+        cross_sum += share * slope * far
+    loss = loss_sum / weight_sum
+    return loss, slope_sum / weight_sum * (1 + loss / temperature) - cross_sum / weight_sum / temperature
+
+
+@njit(parallel=True, cache=True)
+def _exact(weights, centres, zero_threshold, temperature, relative):  # type: ignore[no-untyped-def]
+    """f(w) and f'(w) [P], [P]."""
+    losses, grads = np.empty(weights.size), np.empty(weights.size)
+    for i in prange(weights.size):
+        losses[i], grads[i] = _exact_one(weights[i], centres, zero_threshold, temperature, relative)
+    return losses, grads
+
+
+@njit(parallel=True, cache=True)
+def _add_grad(  # type: ignore[no-untyped-def]
+    weights, chosen, grad, scale, centres, zero_threshold, temperature, relative, shift, low, high, knots, lines
+):
+    """Sum of f over the chosen weights (size 0: all of them); adds scale * f' into grad.
+
+    One partial sum per chunk, added in order: the result does not depend on the number of threads.
+    """
+    bits = weights.view(np.int32)
+    chunks = (weights.size + CHUNK - 1) // CHUNK
+    sums = np.zeros(chunks)
+    first, half, within = low >> shift, 1 << (shift - 1), (1 << shift) - 1
+    cells = knots.size
+    for chunk in prange(chunks):
+        total = 0.0
+        for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, weights.size)):
+            if chosen.size and not chosen[i]:
+                continue
+            size = bits[i] & 0x7FFFFFFF
+            inside = min(max(size, low), high)
+            cell = (inside >> shift) - first + (cells >> 1) * (bits[i] < 0)
+            knot = knots[np.uint64(cell)]
+            if knot == CROWDED:
+                loss, slope = _exact_one(np.float64(weights[i]), centres, zero_threshold, temperature, relative)
+                total += loss
+                grad[i] += scale * np.float32(slope)
+                continue
+            row = np.uint64(cell + cells * ((size >= knot) + (size > knot)))
+            offset = np.float32((inside & within) - half)
+            total += lines[row, 0] + lines[row, 1] * offset
+            grad[i] += scale * (lines[row, 2] + lines[row, 3] * offset)
+        sums[chunk] = total
+    return sums.sum()
