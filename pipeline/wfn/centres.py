@@ -122,5 +122,8 @@ def power_terms(value: float) -> list[tuple[int, int]]:
 
 def format_terms(value: float) -> str:
     """A centre in a form for people: `2^-3 - 2^-6`; `0` for zero."""
-    text = " ".join(f"{'+' if sign > 0 else '-'} 2^{exponent}" for sign, exponent in power_terms(value))
-    return text.removeprefix("+ ").replace("- ", "-", 1) if text.startswith("-") else text.removeprefix("+ ") or "0"
+    signed = [("-" if sign < 0 else "+", f"2^{exponent}") for sign, exponent in power_terms(value)]
+    if not signed:
+        return "0"
+    (sign, power), rest = signed[0], signed[1:]
+    return " ".join([power if sign == "+" else f"-{power}", *(f"{sign} {power}" for sign, power in rest)])

@@ -1,0 +1,36 @@
+# `make repro` reproduces the results, `make test` checks the code. Each sets up what it needs.
+
+UV_VERSION := 0.13.9
+UV ?= $(shell command -v uv || echo .tools/bin/uv)
+export MLFLOW_DISABLE_TELEMETRY := true
+# Everything that uv makes stays in the clone, but for its shared download cache.
+RUN = $(UV) run --frozen
+
+.PHONY: repro test lint format ui
+
+repro: .venv
+	$(RUN) dvc repro
+
+test: .venv lint
+	$(RUN) pytest
+
+lint: .venv
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+format: .venv
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+# MLflow in the browser, on this machine only.
+ui: .venv
+	$(RUN) mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --workers 1
+
+.venv: pyproject.toml uv.lock | $(filter .tools/bin/uv,$(UV))
+	$(UV) sync --frozen
+	@touch .venv
+
+# Where uv is missing: from the Python registry, into a folder of this clone.
+.tools/bin/uv:
+	python3 -m pip install --quiet --disable-pip-version-check --target .tools uv==$(UV_VERSION)

@@ -1,0 +1,116 @@
+"""timm networks: building them, the weights they start from, and which of their parameters WFN fixes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pipeline.config import InputError, Model
+from pipeline.metrics import Layer, Role
+from pipeline.results import write_files
+
+
+def build(settings: Model, seed: int) -> nn.Module:
+    """The network of `settings` with timm's initial weights, or those timm names if `pretrained`.
+
+    Raises InputError for a model that timm does not have, or that it cannot build so.
+    """
+    if not timm.is_model(settings.name):
+        near = timm.list_models(f"*{settings.name.split('_')[0].split('.')[0]}*")[:5] or ["any of timm.list_models()"]
+        raise InputError(f"model.name = {settings.name!r}: timm has no such model; allowed: {', '.join(near)}, ...")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return timm.create_model(
+                settings.name,
+                pretrained=settings.pretrained and settings.checkpoint is None,
+                in_chans=settings.in_chans,
+                num_classes=settings.num_classes,
+                **settings.options,
+            )
+        except (TypeError, RuntimeError, OSError) as error:
+            raise InputError(f"model: timm cannot build {settings.name}: {first_line(error)}") from error
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Put the weights of a .safetensors, .pt or .pth file into `model`, once all of them have been checked.
+
+    Nothing is unpickled but tensors. Raises InputError that names the file and the first parameter at fault, for other
+    names or shapes and for NaN or infinite values.
+    """
+    weights = _read_weights(path)
+    expected = model.state_dict()
+    missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    if missing or unknown:
+        what, names = ("lacks", missing) if missing else ("has the unknown", unknown)
+        raise InputError(f"{path}: {what} {names[0]} ({len(names)} such); the model's own names are needed")
+    for name, value in weights.items():
+        if value.shape != expected[name].shape:
+            shapes = tuple(value.shape), tuple(expected[name].shape)
+            raise InputError(f"{path}: {name} has the shape {shapes[0]}; allowed: {shapes[1]}")
+        if value.is_floating_point() and not value.isfinite().all():
+            bad = value[~value.isfinite()][0]
+            raise InputError(f"{path}: {name} holds {float(bad)}; only finite weights are allowed")
+    model.load_state_dict(weights)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"model.checkpoint = {path}: no such file; a .safetensors, .pt or .pth file is needed")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path}: not a file of weights: {first_line(error)}") from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"{path}: holds no mapping of parameter names to tensors")
+    return content
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def weight_bytes(model: nn.Module) -> bytes:
+    """Parameters and buffers as the content of a .safetensors file."""
+    return safetensors.torch.save({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
+
+
+def save_weights(model: nn.Module, folder: Path, name: str) -> None:
+    """Write the weights of `model` into `folder`."""
+    write_files(folder, {name: weight_bytes(model)})
+
+
+def layers(model: nn.Module) -> Iterator[Layer]:
+    """Every parameter once, with its roles in the network; tied parameters count at their first name."""
+    weighted = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    for name, parameter in model.named_parameters():
+        owner = name.rpartition(".")[0]
+        is_role: dict[Role, bool] = {
+            "first": owner == weighted[0],
+            "last": owner == weighted[-1],
+            "downsample": "downsample" in owner,
+            "batch_norm": isinstance(model.get_submodule(owner), _BatchNorm),
+        }
+        roles = frozenset(role for role, holds in is_role.items() if holds)
+        yield Layer(name, roles, parameter.detach().cpu().numpy().ravel())
+
+
+def fixable_parameters(model: nn.Module, *, batch_norm: bool) -> list[nn.Parameter]:
+    """Weights and biases of convolution, linear and, if wanted, batch-norm modules, each once (method, section 2)."""
+    kinds = (nn.modules.conv._ConvNd, nn.Linear, _BatchNorm) if batch_norm else (nn.modules.conv._ConvNd, nn.Linear)
+    found: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        if isinstance(module, kinds):
+            for parameter in module.parameters(recurse=False):
+                found.setdefault(id(parameter), parameter)
+    return list(found.values())

@@ -1,0 +1,96 @@
+"""What the report of one profile consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.config import Settings
+from pipeline.report import figures, tables
+from pipeline.report.page import Section, page
+from pipeline.results import METRICS, SETTINGS, Run, to_csv, to_json
+
+
+def report_files(settings: Settings, baseline: Run, fixed: Sequence[Run], published_file: Path) -> dict[str, bytes]:
+    """Every file of the report, name -> content. fixed: the run of stage `fix` first, then the sweep."""
+    main = fixed[0]
+    if main.iterations is None or main.centres is None:
+        raise FileNotFoundError(f"{main.folder}: iterations.csv and centres.csv are needed for the figures")
+    comparison = tables.comparison(baseline, fixed)
+    fates = tables.fates(main)
+    same, others = tables.published(published_file, settings.data.name, settings.model.name)
+    frames = {"comparison": comparison, "fates": fates} | ({"published": same} if len(same) else {})
+    pictures = {
+        "accuracy-size": figures.accuracy_against_size(comparison),
+        "rounds": figures.rounds(main.iterations, main.centres),
+    }
+    rendered = {f"{name}.{kind}": figures.render(pictures[name], kind) for name in pictures for kind in ("svg", "png")}
+
+    main_setting = f"δ = {settings.delta:g}, α = {settings.alpha:g}"
+    sections = [
+        Section(
+            "Baseline and fixed networks",
+            f"{settings.model.name} on {settings.data.name}, seed {settings.seed}, n = 1 run per row. Entropy and counts "
+            "are of the whole network, zeros included; “as published” leaves out the zero value and the down-sample "
+            "layers, as the paper's tables do.",
+            comparison,
+        ),
+        *_published_sections(same, others),
+        Section(
+            "What became of every weight",
+            f"{main.metrics['parameters']:,} parameters at {main_setting}.",
+            fates,
+        ),
+        Section(
+            "Accuracy against size",
+            "Size: all weights at their entropy plus the codebook, the least that an entropy coder could need.",
+            rendered["accuracy-size.svg"],
+        ),
+        Section("Over the fixing rounds", f"{main_setting}.", rendered["rounds.svg"]),
+    ]
+    title = f"Weight fixing: {settings.model.name} on {settings.data.name}"
+    texts = {"index.html": page(title, _headline(main, baseline), sections)}
+    for name, frame in frames.items():
+        texts[f"{name}.csv"] = to_csv(frame).decode()
+        texts[f"{name}.md"] = tables.to_markdown(frame)
+    # metrics.json and settings.json make the report a run of its own for MLflow.
+    summary = {METRICS: to_json(_summary(comparison)), SETTINGS: to_json(settings.model_dump(mode="json"))}
+    return rendered | {name: text.encode() for name, text in texts.items()} | summary
+
+
+def _published_sections(same: pd.DataFrame, others: pd.DataFrame) -> list[Section]:
+    columns = ["method", "model", "setting", "top1", "entropy", "unique", "source"]
+    sections = []
+    if len(same):
+        note = "Same data set and model, measured by others; compare with the columns “as published”."
+        sections.append(Section("Published figures", note, same[columns]))
+    if len(others):
+        note = "Other data sets or models: for orientation, not for comparison with the rows above."
+        sections.append(Section("Published elsewhere", note, others[["data", *columns]]))
+    return sections
+
+
+def _headline(run: Run, baseline: Run) -> str:
+    metrics = run.metrics
+    ratio = 4 * metrics["parameters"] / metrics["coded_bytes"]
+    change = metrics["top1"] - baseline.metrics["top1"]
+    return (
+        f"{metrics['parameters'] / 1e6:.1f} million weights → {metrics['unique']} values, {metrics['entropy']:.2f} bits "
+        f"each, {ratio:.1f} × smaller, {change:+.1f} points (top-1 {metrics['top1']:.1f} %)"
+    )
+
+
+def _summary(comparison: pd.DataFrame) -> dict[str, float | int]:
+    """The report's own headline numbers: of the best fixed network, and of the smallest."""
+    fixed = comparison[comparison["method"] == "WFN"]
+    best, smallest = fixed.loc[fixed["top1"].idxmax()], fixed.loc[fixed["megabytes"].idxmin()]
+    return {
+        "settings": len(fixed),
+        "best_top1": float(best["top1"]),
+        "best_unique": int(best["unique"]),
+        "best_entropy": float(best["entropy"]),
+        "smallest_megabytes": float(smallest["megabytes"]),
+        "smallest_top1": float(smallest["top1"]),
+    }

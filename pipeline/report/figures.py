@@ -1,0 +1,133 @@
+"""Figures of the report: each is a function of data frames; the same frames give the same bytes."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+# Okabe and Ito's colours: distinct for the colour-blind; their lightness differs, so they are distinct in grey too.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo")
+STYLE = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 9,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "hatch.linewidth": 0.4,
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "weight-fixing",
+}
+MOST_USED = 15
+
+
+def accuracy_against_size(table: pd.DataFrame) -> Figure:
+    """Top-1 against the entropy-coded size of every setting, with the baseline's accuracy as a line.
+
+    table: as `tables.comparison` makes it.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.add_subplot()
+        baseline = table[table["method"] == "Baseline"].iloc[0]
+        fixed = table[table["method"] != "Baseline"].sort_values("megabytes")
+        label = f"Baseline, {baseline['megabytes']:.1f} MB as float32"
+        axes.axhline(baseline["top1"], color=COLOURS[7], linestyle="--", linewidth=1, label=label)
+        for i, (alpha, group) in enumerate(fixed.groupby("alpha")):
+            axes.plot(
+                group["megabytes"], group["top1"], marker="os^Dv"[i % 5], color=COLOURS[i], label=f"WFN, α = {alpha:g}"
+            )
+            for _, row in group.iterrows():
+                axes.annotate(
+                    f"δ = {row['delta']:g}", (row["megabytes"], row["top1"]), (0, 7), textcoords="offset points",
+                    ha="center", fontsize=8,
+                )  # fmt: skip
+        axes.margins(x=0.15, y=0.25)
+        axes.set(xlabel="Entropy-coded size of all weights, MB", ylabel="Top-1, % of test images")
+        axes.legend(loc="best")
+        return figure
+
+
+def rounds(iterations: pd.DataFrame, centres: pd.DataFrame) -> Figure:
+    """The four panels over the fixing rounds of one network, from its iterations.csv and centres.csv."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 7), layout="constrained")
+        (fixed, count), (orders, used) = figure.subplots(2, 2)
+        _share_fixed(fixed, iterations)
+        _centres(count, iterations)
+        _orders(orders, iterations)
+        _most_used(used, centres)
+        return figure
+
+
+def _rounds_axis(axes: Axes, iterations: pd.DataFrame) -> pd.Series:
+    numbers = iterations["round"] + 1
+    axes.set_xticks(numbers)
+    axes.set_xlabel("Round")
+    return numbers
+
+
+def _share_fixed(axes: Axes, iterations: pd.DataFrame) -> None:
+    numbers = _rounds_axis(axes, iterations)
+    shares = iterations["fixed"]
+    axes.bar(numbers, shares, color=COLOURS[0], label="fixed")
+    axes.bar(numbers, 1 - shares, bottom=shares, color=COLOURS[1], hatch=HATCHES[1], label="free")
+    axes.set(title="Weights fixed", ylabel="Share of the weights")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(loc="lower right", frameon=True)
+
+
+def _centres(axes: Axes, iterations: pd.DataFrame) -> None:
+    numbers = _rounds_axis(axes, iterations)
+    axes.plot(numbers, iterations["centres"], marker="o", color=COLOURS[0], label="centres")
+    axes.set(title="Centres as the budget shrinks", ylabel="Distinct values of the fixed weights")
+    axes.set_ylim(bottom=0)
+    budget = axes.twinx()
+    budget.plot(numbers, iterations["delta_t"], marker="s", linestyle="--", color=COLOURS[1], label="budget")
+    budget.set_ylabel("Budget δ_t, mean relative distance")
+    budget.set_ylim(bottom=0)
+    budget.grid(visible=False)
+    budget.spines["right"].set_visible(True)
+    lines = [*axes.get_lines(), *budget.get_lines()]
+    axes.legend(lines, [str(line.get_label()) for line in lines], loc="upper center")
+
+
+def _orders(axes: Axes, iterations: pd.DataFrame) -> None:
+    numbers = _rounds_axis(axes, iterations)
+    bottom = pd.Series(0.0, index=iterations.index)
+    columns = [name for name in iterations.columns if name.startswith("order_") and iterations[name].any()]
+    for i, name in enumerate(columns):
+        terms = name.removeprefix("order_").replace("_up", " or more")
+        label = "zero" if terms == "0" else f"{terms} power{'' if terms == '1' else 's'} of two"
+        axes.bar(numbers, iterations[name], bottom=bottom, color=COLOURS[i], hatch=HATCHES[i], label=label)
+        bottom = bottom + iterations[name]
+    axes.set(title="Terms per fixed weight", ylabel="Share of the fixed weights")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(loc="lower right", frameon=True)
+
+
+def _most_used(axes: Axes, centres: pd.DataFrame) -> None:
+    top = centres.head(MOST_USED).iloc[::-1]
+    axes.barh([f"{value:g}" for value in top["value"]], top["share"], color=COLOURS[0])
+    for place, (terms, share) in enumerate(zip(top["terms"], top["share"], strict=True)):
+        axes.annotate(str(terms), (share, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
+    axes.set(
+        title=f"The {len(top)} most used of {len(centres)} values", xlabel=f"Share of {centres['count'].sum():,} weights"
+    )
+    axes.margins(x=0.2)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+
+
+def render(figure: Figure, kind: str) -> bytes:
+    """A figure as "svg" or "png", without a date or a version, so that the same figure gives the same bytes."""
+    content = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(content, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    return content.getvalue()

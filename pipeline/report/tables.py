@@ -1,0 +1,162 @@
+"""Tables of the report, each a data frame from saved results; and frames as CSV, Markdown or HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from pipeline.results import Run
+
+# Columns of the comparison: heading and number format.
+FORMATS = {
+    "method": "{}",
+    "setting": "{}",
+    "model": "{}",
+    "data": "{}",
+    "delta": "{:g}",
+    "alpha": "{:g}",
+    "top1": "{:.2f}",
+    "drop": "{:+.2f}",
+    "top5": "{:.2f}",
+    "entropy": "{:.2f}",
+    "entropy_nonzero": "{:.2f}",
+    "unique": "{:,.0f}",
+    "unique_no_bn": "{:,.0f}",
+    "unique_no_bn_first_last": "{:,.0f}",
+    "entropy_as_published": "{:.2f}",
+    "unique_as_published": "{:,.0f}",
+    "zero_share": "{:.1%}",
+    "megabytes": "{:.2f}",
+    "ratio": "{:.1f}",
+    "weights": "{:,.0f}",
+    "share": "{:.4%}",
+    "source": "{}",
+}
+HEADINGS = {
+    "method": "Method",
+    "setting": "Setting",
+    "model": "Model",
+    "data": "Data",
+    "delta": "δ",
+    "alpha": "α",
+    "top1": "Top-1, %",
+    "drop": "Change, points",
+    "top5": "Top-5, %",
+    "entropy": "Entropy, bits",
+    "entropy_nonzero": "Entropy of non-zeros, bits",
+    "unique": "Unique values",
+    "unique_no_bn": "Unique, no BN",
+    "unique_no_bn_first_last": "Unique, no BN, first, last",
+    "entropy_as_published": "Entropy as published, bits",
+    "unique_as_published": "Unique as published",
+    "zero_share": "Zeros",
+    "megabytes": "Entropy-coded, MB",
+    "ratio": "Smaller than float32, times",
+    "fate": "What became of it",
+    "weights": "Weights",
+    "share": "Share",
+    "source": "Source",
+}
+MEASURED = (
+    *("top1", "top5", "entropy", "entropy_nonzero", "unique", "unique_no_bn", "unique_no_bn_first_last"),
+    *("entropy_as_published", "unique_as_published", "zero_share"),
+)
+
+
+def comparison(baseline: Run, fixed: Sequence[Run]) -> pd.DataFrame:
+    """The baseline and every fixed network, one row each; a setting that was run twice appears once.
+
+    drop: top-1 against the baseline, in points. megabytes: weights at their entropy plus the codebook.
+    """
+    rows: list[dict[str, Any]] = [{"method": "Baseline", **_measured(baseline, baseline)}]
+    for run in fixed:
+        settings = {key: run.settings[key] for key in ("delta", "alpha")}
+        rows.append({"method": "WFN", **settings, **_measured(run, baseline)})
+    frame = pd.DataFrame(rows, columns=["method", "delta", "alpha", "top1", "drop", *MEASURED[1:], "megabytes", "ratio"])
+    frame = frame.drop_duplicates(["method", "delta", "alpha"])
+    return frame.sort_values(["method", "alpha", "delta"], ascending=[True, True, False], ignore_index=True)
+
+
+def _measured(run: Run, baseline: Run) -> dict[str, Any]:
+    size = run.metrics["coded_bytes"]
+    return {
+        **{key: run.metrics[key] for key in MEASURED},
+        "drop": run.metrics["top1"] - baseline.metrics["top1"],
+        "megabytes": size / 1e6,
+        "ratio": 4 * run.metrics["parameters"] / size,
+    }
+
+
+def published(path: Path, data: str, model: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Published rows for the same data set and model, and all others."""
+    rows = [
+        {
+            "method": table["method"],
+            "data": table["data"],
+            **row,
+            "source": table["source"] + (" (not verified)" if table.get("unverified") else ""),
+        }
+        for table in yaml.safe_load(path.read_text())
+        for row in table["rows"]
+    ]
+    columns = ["method", "data", "model", "setting", "top1", "entropy", "unique", "source"]
+    frame = pd.DataFrame(rows, columns=columns)
+    same = (frame["data"] == data) & (frame["model"] == model.partition(".")[0])
+    return frame[same].reset_index(drop=True), frame[~same].reset_index(drop=True)
+
+
+def fates(run: Run) -> pd.DataFrame:
+    """What became of every parameter of a fixed network: zero, a sum of so many powers of two, or left as it was."""
+    assert run.centres is not None
+    per_terms = run.centres.groupby("term_count")["count"].sum()
+    names = {0: "zero", 1: "one power of two"}
+    rows = [
+        {"fate": names.get(terms, f"sum of {terms} powers of two"), "weights": int(count)}
+        for terms, count in per_terms.items()
+    ]
+    rows.append({"fate": "not fixed", "weights": run.metrics["parameters"] - run.metrics["fixed_parameters"]})
+    frame = pd.DataFrame(rows)
+    frame["share"] = frame["weights"] / run.metrics["parameters"]
+    return frame
+
+
+def formatted(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame as text with headings for people; an empty cell where there is no value."""
+    return pd.DataFrame(
+        {
+            HEADINGS.get(str(name), str(name)): [
+                "" if pd.isna(value) else FORMATS.get(str(name), "{}").format(value) for value in frame[name]
+            ]
+            for name in frame.columns
+        }
+    )
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """A frame as a Markdown table, numbers formatted."""
+    text = formatted(frame)
+    rows = [list(text.columns), ["---"] * len(text.columns), *text.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def to_html(frame: pd.DataFrame) -> str:
+    """A frame as an HTML table, numbers formatted and aligned."""
+    text = formatted(frame)
+    numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns]
+
+    def row(tag: str, cells: Sequence[str]) -> str:
+        marked = (
+            f"<{tag}{' class=number' if number else ''}>{html.escape(cell)}</{tag}>"
+            for cell, number in zip(cells, numeric, strict=True)
+        )
+        return f"<tr>{''.join(marked)}</tr>"
+
+    body = "\n".join(row("td", cells) for cells in text.to_numpy().tolist())
+    return f"<table>\n<thead>{row('th', list(text.columns))}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+

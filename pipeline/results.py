@@ -1,0 +1,84 @@
+"""Files of a run: written whole or not at all, and read back without torch.
+
+A run folder holds metrics.json (headline numbers), settings.json (what made it) and, for a fixed network,
+iterations.csv (one row per round), centres.csv (one row per value) and model.safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+METRICS, SETTINGS, ITERATIONS, CENTRES, WEIGHTS = (
+    "metrics.json",
+    "settings.json",
+    "iterations.csv",
+    "centres.csv",
+    "model.safetensors",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run as its folder tells it; `iterations` and `centres` only for a fixed network."""
+
+    folder: Path
+    metrics: dict[str, Any]
+    settings: dict[str, Any]
+    iterations: pd.DataFrame | None
+    centres: pd.DataFrame | None
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write all `files` (name -> content) into `folder`, replacing what is there only once all of them are complete.
+
+    Raises OSError that names the file; nothing that was there before is then lost, and nothing half-written stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as staging:
+        for name, content in files.items():
+            try:
+                with (Path(staging) / name).open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:  # a full disk is reported without a name
+                raise OSError(error.errno, error.strerror, str(folder / name)) from error
+        for name in files:
+            (Path(staging) / name).replace(folder / name)
+
+
+def to_json(values: Mapping[str, Any]) -> bytes:
+    """`values` as JSON for people and for diffs: indented, keys in the given order."""
+    return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
+
+
+def to_csv(frame: pd.DataFrame) -> bytes:
+    """A frame as CSV; floats as the shortest text that reads back the same."""
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def read_run(folder: Path) -> Run:
+    """A finished run. Raises FileNotFoundError where its metrics or settings are missing."""
+    iterations, centres = (
+        pd.read_csv(folder / name) if (folder / name).exists() else None for name in (ITERATIONS, CENTRES)
+    )
+    return Run(
+        folder=folder,
+        metrics=json.loads((folder / METRICS).read_text()),
+        settings=json.loads((folder / SETTINGS).read_text()),
+        iterations=iterations,
+        centres=centres,
+    )
+
+
+def sweep_folder(runs: Path, delta: float, alpha: float) -> Path:
+    """Where dvc.yaml's `sweep` puts one cell of the grid."""
+    return runs / "sweep" / f"delta-{delta!r}_alpha-{alpha!r}"

@@ -1,0 +1,204 @@
+"""MLflow, which looks on: one run per setting, logged live by long stages and completed by the last stage.
+
+DVC owns the truth. No output depends on MLflow, no run id leaves this module, and a failure here is a warning. A run is
+recognised by its key, derived from settings and metrics, so nothing is logged twice; whether the database has it is
+asked with plain sqlite3, because importing mlflow and opening its store takes seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from pipeline.results import Run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+KEY = "wfn.key"
+ARTIFACTS = {".csv", ".json", ".md", ".png", ".svg", ".html"}
+PARAMS_AT_ONCE = 100  # MLflow's limit per call
+
+
+def root() -> Path:
+    """The repository whose database is used: DVC's own, also from the folder of a queued experiment."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+
+
+def database() -> Path:
+    """MLflow's SQLite file."""
+    return root() / "mlflow.db"
+
+
+def key_of(run: Run) -> str:
+    """What identifies a result: the same settings with the same metrics are the same run."""
+    return hashlib.sha256(json.dumps([run.settings, run.metrics], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def logged_keys(path: Path) -> set[str]:
+    """Keys of the finished, not deleted runs in an MLflow database; empty where there is none."""
+    if not path.exists():
+        return set()
+    query = (
+        "select tags.value from tags join runs on runs.run_uuid = tags.run_uuid "
+        "where tags.key = ? and runs.status = 'FINISHED' and runs.lifecycle_stage = 'active'"
+    )
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            return {value for (value,) in connection.execute(query, (KEY,))}
+    except sqlite3.OperationalError:  # a database that MLflow has not set up
+        return set()
+
+
+@dataclass(frozen=True)
+class Label:
+    """How a run is called: its experiment, its name for people, and the DVC stage that makes it."""
+
+    experiment: str
+    name: str
+    stage: str
+
+
+def complete(runs: Sequence[tuple[Label, Run]]) -> int:
+    """Log those finished runs that the database lacks; returns how many those were."""
+    known = logged_keys(database())
+    missing = [(label, run) for label, run in runs if key_of(run) not in known]
+    for label, run in missing:
+        live = LiveRun(label, run.settings)
+        if run.iterations is not None:
+            for step, row in enumerate(run.iterations.to_dict("records")):
+                live.log_step(step, {str(key): value for key, value in row.items()})
+        live.finish(run)
+    return len(missing)
+
+
+@contextmanager
+def live_run(label: Label, settings: Mapping[str, Any]) -> Iterator[LiveRun]:
+    """A run that is open while the work inside goes on; marked as failed where that is broken off."""
+    run = LiveRun(label, settings)
+    try:
+        yield run
+    except BaseException:
+        run.fail()
+        raise
+
+
+class LiveRun:
+    """A run that is logged while it goes on. After the first failure every method does nothing."""
+
+    def __init__(self, label: Label, settings: Mapping[str, Any]) -> None:
+        self._client: MlflowClient | None = None
+        self._run_id = ""
+        self._failed = False
+        self._guarded(lambda: self._start(label, settings))
+
+    def log_step(self, step: int, row: Mapping[str, Any]) -> None:
+        """One row of iterations.csv, as metrics of that step."""
+        self._guarded(lambda: self._log_metrics({f"rounds/{key}": value for key, value in row.items()}, step))
+
+    def finish(self, run: Run) -> None:
+        """The headline metrics, the files for people, and the key that says the run is complete."""
+        self._guarded(lambda: self._finish(run))
+
+    def fail(self) -> None:
+        """The work was broken off."""
+        self._guarded(lambda: self._open_client().set_terminated(self._run_id, "FAILED"))
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        if self._failed:
+            return
+        try:
+            work()
+        except Exception as error:  # whatever MLflow raises, the work that it watches goes on
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            print(f"warning: MLflow tracking stopped: {reason}", file=sys.stderr, flush=True)
+            self._failed = True
+
+    def _open_client(self) -> MlflowClient:
+        if self._client is None:
+            self._client = _connect()
+        return self._client
+
+    def _start(self, label: Label, settings: Mapping[str, Any]) -> None:
+        client = self._open_client()
+        with _initialising():
+            found = client.get_experiment_by_name(label.experiment)
+            experiment = (
+                found.experiment_id
+                if found
+                else client.create_experiment(label.experiment, (root() / "mlartifacts").as_uri())
+            )
+        self._run_id = client.create_run(experiment, run_name=label.name, tags=_tags(label)).info.run_id
+        from mlflow.entities import Param
+
+        params = [Param(key, str(value)) for key, value in flatten(settings)]
+        for start in range(0, len(params), PARAMS_AT_ONCE):
+            client.log_batch(self._run_id, params=params[start : start + PARAMS_AT_ONCE])
+
+    def _log_metrics(self, values: Mapping[str, Any], step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        numbers = {key: float(value) for key, value in values.items() if isinstance(value, int | float)}
+        metrics = [Metric(key, value, now, step) for key, value in numbers.items() if math.isfinite(value)]
+        self._open_client().log_batch(self._run_id, metrics=metrics)
+
+    def _finish(self, run: Run) -> None:
+        client = self._open_client()
+        if key_of(run) in logged_keys(database()):  # a repeat of a known result
+            client.delete_run(self._run_id)
+            return
+        self._log_metrics(run.metrics, step=0)
+        for path in sorted(run.folder.iterdir()):
+            if path.suffix in ARTIFACTS:
+                client.log_artifact(self._run_id, str(path))
+        client.set_tag(self._run_id, KEY, key_of(run))
+        client.set_terminated(self._run_id)
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as dotted keys with their values."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _initialising() -> FileLock:
+    # Two processes that set up a new database at once fail both.
+    return FileLock(f"{database()}.lock")
+
+
+def _connect() -> MlflowClient:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with _initialising():
+        client = MlflowClient(tracking_uri=f"sqlite:///{database()}")
+        client.search_experiments(max_results=1)
+    return client
+
+
+def _tags(label: Label) -> dict[str, str]:
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=root(), capture_output=True, text=True, check=False
+    ).stdout.strip()
+    tags = {"git.commit": commit, "dvc.stage": label.stage, "dvc.experiment": os.environ.get("DVC_EXP_NAME", "")}
+    return {key: value for key, value in tags.items() if value}

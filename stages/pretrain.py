@@ -1,0 +1,50 @@
+"""Stage `pretrain`: the baseline network, with weights from a file, from timm, or trained here."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import torch
+from typer import Option
+
+from pipeline import data as datasets
+from pipeline import models, training
+from pipeline.config import load_settings
+from pipeline.evaluation import measure
+from pipeline.results import ITERATIONS, METRICS, SETTINGS, WEIGHTS, read_run, to_csv, to_json, write_files
+from pipeline.tracking import live_run
+from stages.cli import run
+from stages.runs import baseline_label
+
+
+def pretrain(
+    data: Annotated[Path, Option(help="Folder that stage data wrote.")],
+    out: Annotated[Path, Option(help="Folder for the baseline network and its metrics.")],
+) -> None:
+    """Make the baseline network: load its weights, or train it here."""
+    settings = load_settings()
+    fabric = training.launch(settings.hardware, settings.seed)
+    dataset = datasets.load(data).to(fabric.device)
+    model = models.build(settings.model, settings.seed)
+    trained_elsewhere = settings.model.pretrained or settings.model.checkpoint is not None
+    if settings.model.checkpoint is not None:
+        models.load_weights(model, settings.model.checkpoint)
+    network = fabric.setup_module(model)
+
+    with live_run(baseline_label(settings), settings.of_baseline()) as live:
+        epochs = []
+        if not trained_elsewhere:
+            generator = torch.Generator().manual_seed(settings.seed)
+            epochs = training.pretrain(fabric, network, dataset, settings, generator, live.log_step)
+        files = {
+            WEIGHTS: models.weight_bytes(model),
+            METRICS: to_json(measure(network, dataset)),
+            SETTINGS: to_json(settings.of_baseline()),
+            ITERATIONS: to_csv(pd.DataFrame(epochs, columns=list(training.EPOCH_COLUMNS))),
+        }
+        write_files(out, files)
+        live.finish(read_run(out))
+
+
+if __name__ == "__main__":
+    run(pretrain)

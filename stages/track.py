@@ -1,0 +1,28 @@
+"""Stage `track`: log to MLflow what it does not have, after a restore from DVC's cache or a lost database."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from pipeline.config import load_settings
+from pipeline.results import read_run
+from pipeline.tracking import complete
+from stages.cli import run
+from stages.runs import baseline_folder, baseline_label, fixed_folders, report_label
+
+
+def track(
+    runs: Annotated[Path, Option(help="Folder with the runs of the profile.")],
+    report: Annotated[Path, Option(help="Folder of the report.")],
+) -> None:
+    """Complete MLflow: every run once, the report with its tables and figures."""
+    settings = load_settings()
+    finished = [(baseline_label(settings), baseline_folder(runs)), *fixed_folders(settings, runs)]
+    finished.append((report_label(settings), report))
+    count = complete([(label, read_run(folder)) for label, folder in finished])
+    print(f"track: {count} of {len(finished)} runs were missing in MLflow; `make ui` shows them")
+
+
+if __name__ == "__main__":
+    run(track)
