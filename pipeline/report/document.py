@@ -32,12 +32,11 @@ def report_files(settings: Settings, baseline: Run, fixed: Sequence[Run], publis
     sections = [
         Section(
             "Baseline and fixed networks",
-            f"{settings.model.name} on {settings.data.name}, seed {settings.seed}, n = 1 run per row. Entropy and counts "
-            "are of the whole network, zeros included; “as published” leaves out the zero value and the down-sample "
-            "layers, as the paper's tables do.",
+            f"{settings.model.name} on {settings.data.name}, seed {settings.seed}, n = 1 run per row. Entropy and "
+            "counts are of the whole network, zeros included; “as published” leaves out the zero value and the "
+            "down-sample layers, as the paper's tables do.",
             comparison,
         ),
-        *_published_sections(same, others),
         Section(
             "What became of every weight",
             f"{main.metrics['parameters']:,} parameters at {main_setting}.",
@@ -49,7 +48,9 @@ def report_files(settings: Settings, baseline: Run, fixed: Sequence[Run], publis
             rendered["accuracy-size.svg"],
         ),
         Section("Over the fixing rounds", f"{main_setting}.", rendered["rounds.svg"]),
+        *_elsewhere(others),
     ]
+    sections[1:1] = _published(same)
     title = f"Weight fixing: {settings.model.name} on {settings.data.name}"
     texts = {"index.html": page(title, _headline(main, baseline), sections)}
     for name, frame in frames.items():
@@ -60,16 +61,14 @@ def report_files(settings: Settings, baseline: Run, fixed: Sequence[Run], publis
     return rendered | {name: text.encode() for name, text in texts.items()} | summary
 
 
-def _published_sections(same: pd.DataFrame, others: pd.DataFrame) -> list[Section]:
-    columns = ["method", "model", "setting", "top1", "entropy", "unique", "source"]
-    sections = []
-    if len(same):
-        note = "Same data set and model, measured by others; compare with the columns “as published”."
-        sections.append(Section("Published figures", note, same[columns]))
-    if len(others):
-        note = "Other data sets or models: for orientation, not for comparison with the rows above."
-        sections.append(Section("Published elsewhere", note, others[["data", *columns]]))
-    return sections
+def _published(rows: pd.DataFrame) -> list[Section]:
+    note = "Same data set and model, measured by others; compare with the columns “as published”."
+    return [Section("Published figures", note, rows.drop(columns="data"))] if len(rows) else []
+
+
+def _elsewhere(rows: pd.DataFrame) -> list[Section]:
+    note = "Other data sets or models: for orientation, not for comparison with the rows above."
+    return [Section("Published elsewhere", note, rows)] if len(rows) else []
 
 
 def _headline(run: Run, baseline: Run) -> str:
@@ -77,15 +76,16 @@ def _headline(run: Run, baseline: Run) -> str:
     ratio = 4 * metrics["parameters"] / metrics["coded_bytes"]
     change = metrics["top1"] - baseline.metrics["top1"]
     return (
-        f"{metrics['parameters'] / 1e6:.1f} million weights → {metrics['unique']} values, {metrics['entropy']:.2f} bits "
-        f"each, {ratio:.1f} × smaller, {change:+.1f} points (top-1 {metrics['top1']:.1f} %)"
+        f"{metrics['parameters'] / 1e6:.1f} million weights → {metrics['unique']} values, "
+        f"{metrics['entropy']:.2f} bits each, {ratio:.1f} × smaller, "
+        f"{change:+.1f} points (top-1 {metrics['top1']:.1f} %)"
     )
 
 
 def _summary(comparison: pd.DataFrame) -> dict[str, float | int]:
     """The report's own headline numbers: of the best fixed network, and of the smallest."""
     fixed = comparison[comparison["method"] == "WFN"]
-    best, smallest = fixed.loc[fixed["top1"].idxmax()], fixed.loc[fixed["megabytes"].idxmin()]
+    best, smallest = fixed.iloc[fixed["top1"].argmax()], fixed.iloc[fixed["megabytes"].argmin()]
     return {
         "settings": len(fixed),
         "best_top1": float(best["top1"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -13,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 # Okabe and Ito's colours: distinct for the colour-blind; their lightness differs, so they are distinct in grey too.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo")
-STYLE = {
+STYLE: Any = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -119,7 +120,8 @@ def _most_used(axes: Axes, centres: pd.DataFrame) -> None:
     for place, (terms, share) in enumerate(zip(top["terms"], top["share"], strict=True)):
         axes.annotate(str(terms), (share, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
     axes.set(
-        title=f"The {len(top)} most used of {len(centres)} values", xlabel=f"Share of {centres['count'].sum():,} weights"
+        title=f"The {len(top)} most used of {len(centres)} values",
+        xlabel=f"Share of {centres['count'].sum():,} weights",
     )
     axes.margins(x=0.2)
     axes.xaxis.set_major_formatter(PercentFormatter(1))

@@ -77,7 +77,9 @@ def comparison(baseline: Run, fixed: Sequence[Run]) -> pd.DataFrame:
     for run in fixed:
         settings = {key: run.settings[key] for key in ("delta", "alpha")}
         rows.append({"method": "WFN", **settings, **_measured(run, baseline)})
-    frame = pd.DataFrame(rows, columns=["method", "delta", "alpha", "top1", "drop", *MEASURED[1:], "megabytes", "ratio"])
+    frame = pd.DataFrame(
+        rows, columns=["method", "delta", "alpha", "top1", "drop", *MEASURED[1:], "megabytes", "ratio"]
+    )
     frame = frame.drop_duplicates(["method", "delta", "alpha"])
     return frame.sort_values(["method", "alpha", "delta"], ascending=[True, True, False], ignore_index=True)
 
@@ -113,11 +115,10 @@ def published(path: Path, data: str, model: str) -> tuple[pd.DataFrame, pd.DataF
 def fates(run: Run) -> pd.DataFrame:
     """What became of every parameter of a fixed network: zero, a sum of so many powers of two, or left as it was."""
     assert run.centres is not None
-    per_terms = run.centres.groupby("term_count")["count"].sum()
     names = {0: "zero", 1: "one power of two"}
     rows = [
-        {"fate": names.get(terms, f"sum of {terms} powers of two"), "weights": int(count)}
-        for terms, count in per_terms.items()
+        {"fate": names.get(terms, f"sum of {terms} powers of two"), "weights": int(counts.sum())}
+        for terms, counts in ((int(str(key)), group["count"]) for key, group in run.centres.groupby("term_count"))
     ]
     rows.append({"fate": "not fixed", "weights": run.metrics["parameters"] - run.metrics["fixed_parameters"]})
     frame = pd.DataFrame(rows)
@@ -158,5 +159,3 @@ def to_html(frame: pd.DataFrame) -> str:
 
     body = "\n".join(row("td", cells) for cells in text.to_numpy().tolist())
     return f"<table>\n<thead>{row('th', list(text.columns))}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-
-

@@ -292,8 +292,9 @@ class _Pass:
             if segment.low == segment.high:
                 shares += [(segment.end - segment.start, segment.centre)] * (segment.low in cut)
                 continue
-            first, last = self.line.rank(np.array([segment.low]), "right"), self.line.rank(
-                np.array([segment.high]), "left"
+            first, last = (
+                self.line.rank(np.array([segment.low]), "right"),
+                self.line.rank(np.array([segment.high]), "left"),
             )
             shares += [(int(first[0]) - segment.start, segment.centre)] * (segment.low in cut)
             shares += [(segment.end - int(last[0]), segment.centre)] * (segment.high in cut)

@@ -1,4 +1,4 @@
-"""The outer loop: rounds of "train towards the centres, then fix a further share" (method, section "The outer loop")."""
+"""The outer loop: rounds of "train towards the centres, then fix a further share" (method, section 3)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.config import Finetune, Settings
-from pipeline.data import Dataset, Images, batch_count, training_batches
+from pipeline.data import Dataset, batch_count, training_batches
 from pipeline.evaluation import evaluate
+from pipeline.images import Images
 from pipeline.models import fixable_parameters
 from pipeline.progress import Steps
 from pipeline.wfn.clustering import Clustering, cluster
@@ -38,9 +39,10 @@ def fix_network(
     generator: torch.Generator,
     on_round: Callable[[int, Round], None],
 ) -> list[Round]:
-    """Fix the weights of a trained `model` in place; returns one row per round, each also goes to `on_round` with its number.
+    """Fix the weights of a trained `model` in place; returns one row per round.
 
-    model: set up by the fabric. Parameters that are not fixed (method, section 2) keep on training.
+    on_round gets each row at once, with its number. model: set up by the fabric.
+    Parameters that are not fixed (method, section 2) keep on training.
     """
     fixing, finetune = settings.fixing, settings.finetune
     parameters = fixable_parameters(model, batch_norm=fixing.fix_batch_norm)
@@ -116,9 +118,7 @@ def optimizer_for(parameters: list[nn.Parameter], settings: Finetune) -> torch.o
     """The optimiser that `settings` name, over `parameters`."""
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(
-        parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
+    return torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
 
 
 def _train(

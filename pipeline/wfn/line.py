@@ -65,6 +65,7 @@ class Line:
             out[:] = weights
 
     def key(self, weight: float) -> float:
+        """The key of one weight; not of zero on a line of inverses."""
         return -1.0 / weight if self.relative else weight
 
     def rank(self, values: Doubles, side: Side) -> Indices:

@@ -8,7 +8,7 @@ where rounding could decide the outcome the sum is taken again exactly.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,7 +22,8 @@ UNDECIDED = 256
 PROBES = 32
 
 
-class Ball(NamedTuple):
+@dataclass(frozen=True)
+class Ball:
     """The free weights within a radius of a centre, without those at distance 0: counts on both sides, sum of D."""
 
     left: int
@@ -32,16 +33,18 @@ class Ball(NamedTuple):
 
     @property
     def count(self) -> int:
+        """Weights on both sides."""
         return self.left + self.right
 
 
-class _Balls(NamedTuple):
+@dataclass(frozen=True)
+class _Balls:
     left: Indices
     right: Indices
     total: Doubles
     error: Doubles
 
-    def __getitem__(self, i: int) -> Ball:  # type: ignore[override]
+    def __getitem__(self, i: int) -> Ball:
         return Ball(int(self.left[i]), int(self.right[i]), float(self.total[i]), float(self.error[i]))
 
 
@@ -129,9 +132,7 @@ def _narrow(around: Surroundings, budget: float, limit: int) -> tuple[Ball, Ball
     return inner, outer
 
 
-def _exactly_within(
-    around: Surroundings, inner: Ball, distances: Doubles, budget: float, doubtful: Indices
-) -> int:
+def _exactly_within(around: Surroundings, inner: Ball, distances: Doubles, budget: float, doubtful: Indices) -> int:
     """How many of the sorted `distances` keep the mean within the budget, by exact summation."""
     near, _ = around.distances(Ball(0, 0, 0.0, 0.0), inner)
     low, high = int(doubtful[0]), int(doubtful[-1]) + 1

@@ -101,7 +101,13 @@ class Regulariser:
         if weights.device.type == "cpu":
             chosen = np.empty(0, dtype=np.bool_) if free is None else free.numpy()
             total = _add_grad(
-                weights.numpy(), chosen, grad.numpy(), np.float32(scale / count), self.centres, *self._formula, *self._grid
+                weights.numpy(),
+                chosen,
+                grad.numpy(),
+                np.float32(scale / count),
+                self.centres,
+                *self._formula,
+                *self._grid,
             )
             return torch.tensor(total / count, dtype=torch.float32)
         loss, slope = self._evaluate(weights if free is None else weights[free])
@@ -113,12 +119,10 @@ class Regulariser:
 
     def _evaluate(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """f(w) and f'(w) [N] with torch's own operations, for devices other than the CPU."""
-        shift, low, high, knots, lines = self._grid
+        shift, low, high, *tables = self._grid
         if weights.device not in self._tables:
-            self._tables[weights.device] = (
-                torch.from_numpy(knots).to(weights.device),
-                torch.from_numpy(lines).to(weights.device),
-            )
+            on_device = [torch.from_numpy(table).to(weights.device) for table in tables]
+            self._tables[weights.device] = (on_device[0], on_device[1])
         knots, lines = self._tables[weights.device]
         size, negative = weights.abs().view(torch.int32), weights < 0
         inside = size.clamp(low, high)
@@ -145,7 +149,8 @@ class Regulariser:
         while len(np.unique(points >> (23 - bits))) < len(points) and bits < MAX_MANTISSA_BITS:
             bits += 1
         shift = 23 - bits
-        bottom = np.arange(*(int(np.float32(2.0**octave).view(np.int32)) for octave in octaves), 1 << shift, np.int32)
+        start, stop = (int(np.float32(2.0**octave).view(np.int32)) for octave in octaves)
+        bottom = np.arange(start, stop, 1 << shift, dtype=np.int32)
         top = bottom + ((1 << shift) - 1)
         knots = np.full(len(bottom), NO_KNOT, dtype=np.int32)
         cells, counts = np.unique((points - bottom[0]) >> shift, return_counts=True)
@@ -157,14 +162,16 @@ class Regulariser:
         before = bottom, np.where(has_knot, np.maximum(on - 1, bottom), top)
         beyond = np.minimum(on + 1, top), top
         middle = bottom + (1 << (shift - 1))
-        rows = [self._rows(sign, *ends, middle) for ends in (before, (on, on), beyond) for sign in (1.0, -1.0)]
+        planes = (before, (on, on), beyond)
+        rows = [self._rows(sign, low, high, middle) for low, high in planes for sign in (1.0, -1.0)]
         return _Grid(shift, int(bottom[0]), int(top[-1]), np.tile(knots, 2), np.concatenate(rows).astype(np.float32))
 
     def _rows(self, sign: float, low: Ints, high: Ints, middle: Ints) -> Doubles:
         """Lines [C, 4] for f and f' at sign * |w| through the magnitudes with the patterns `low` and `high` [C]."""
         rows = np.empty((len(low), 4))
         start, stop = (
-            _exact(sign * ends.view(np.float32).astype(np.float64), self.centres, *self._formula) for ends in (low, high)
+            _exact(sign * ends.view(np.float32).astype(np.float64), self.centres, *self._formula)
+            for ends in (low, high)
         )
         for column, left, right in zip((0, 2), start, stop, strict=True):
             rows[:, column + 1] = (right - left) / np.maximum(high - low, 1)
