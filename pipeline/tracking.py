@@ -60,7 +60,7 @@ def logged_keys(path: Path) -> set[str]:
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             return {value for (value,) in connection.execute(query, (KEY,))}
-    except sqlite3.OperationalError:  # a database that MLflow has not set up
+    except sqlite3.DatabaseError:  # not one that MLflow has set up
         return set()
 
 
@@ -191,6 +191,9 @@ def _connect() -> MlflowClient:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with _initialising():
+        # MLflow retries for minutes where the database cannot be written; this fails at once.
+        with closing(sqlite3.connect(database())) as connection:
+            connection.execute("begin immediate")
         client = MlflowClient(tracking_uri=f"sqlite:///{database()}")
         client.search_experiments(max_results=1)
     return client

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import oracle
 import pytest
@@ -38,7 +40,7 @@ def test_terms_add_up_and_are_few(value):
     assert sum(sign * 2.0**exponent for sign, exponent in terms) == value
     assert len(terms) == term_count([value])[0] <= 13
     exponents = [exponent for _, exponent in terms]
-    assert all(a - b >= 2 for a, b in zip(exponents, exponents[1:], strict=False))  # non-adjacent
+    assert all(a - b >= 2 for a, b in pairwise(exponents))  # non-adjacent
 
 
 @pytest.mark.parametrize(

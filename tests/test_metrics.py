@@ -3,7 +3,15 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.metrics import Layer, coded_bytes, entropy_bits, top_k_accuracy, unique_count, value_counts, weight_metrics
+from pipeline.metrics import (
+    Layer,
+    coded_bytes,
+    entropy_bits,
+    top_k_accuracy,
+    unique_count,
+    value_counts,
+    weight_metrics,
+)
 
 
 def test_counts_and_entropy_by_hand():

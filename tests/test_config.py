@@ -1,0 +1,122 @@
+import shutil
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from pipeline.config import InputError, load_settings
+
+
+@pytest.fixture
+def files(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    return tmp_path
+
+
+def load(files):
+    return load_settings(files / "params.yaml", files / "profiles")
+
+
+def set_value(path, key, value):
+    values = yaml.safe_load(path.read_text())
+    section = values
+    *parents, last = key.split(".")
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
+    path.write_text(yaml.safe_dump(values))
+
+
+def test_every_profile_is_valid(files):
+    for profile in (files / "profiles").glob("*.yaml"):
+        set_value(files / "params.yaml", "profile", profile.stem)
+        assert load(files).profile == profile.stem
+
+
+def test_the_papers_settings_are_the_default(files):
+    settings = load(files)
+    assert settings.grid.delta == (0.015, 0.01, 0.0075)
+    assert settings.alpha == 0.4
+    assert settings.fixing.fractions == (0.3, 0.6, 0.8, 0.9, 0.95, 0.975, 0.99, 0.9975, 0.999, 1.0)
+    assert settings.fixing.zero_threshold == 2**-7
+    assert settings.fixing.temperature == 0.05
+
+
+def test_a_number_without_a_dot_is_still_a_number(files):
+    text = (files / "params.yaml").read_text().replace("delta: 0.01\n", "delta: 1e-3\n", 1)  # a string to YAML
+    (files / "params.yaml").write_text(text)
+    assert load(files).delta == 0.001
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("delta", 0, "delta = 0: input should be greater than 0"),
+        ("delta", 1, "delta = 1: input should be less than 1"),
+        ("delta", "x", 'delta = "x": input should be a valid number'),
+        ("delta", 0.2, "delta = 0.2: with 10 rounds the first budget is 2; allowed: below 0.1"),
+        ("grid.delta", [0.01, 0.3], "grid.delta = 0.3: with 10 rounds the first budget is 3; allowed: below 0.1"),
+        ("grid.delta", [-1], "grid.delta.0 = -1: input should be greater than 0"),
+        ("alpha", -0.1, "alpha = -0.1: input should be greater than or equal to 0"),
+        ("seed", -1, "seed = -1: input should be greater than or equal to 0"),
+        ("colour", 1, "colour is not a setting; allowed here: profile, seed, delta"),
+        ("fixing.colour", 1, "fixing.colour is not a setting; allowed here: fractions, clustering"),
+        ("fixing.fractions", [0.5, 0.3, 1], "fixing.fractions = [0.5, 0.3, 1.0]: must increase and end at 1"),
+        ("fixing.fractions", [0.5, 0.9], "fixing.fractions = [0.5, 0.9]: must increase and end at 1"),
+        ("fixing.fractions", [], "fixing.fractions = []: tuple should have at least 1 item"),
+        ("fixing.clustering", "x", "fixing.clustering = \"x\": input should be 'recluster' or 'incremental'"),
+        ("fixing.distance", "x", "fixing.distance = \"x\": input should be 'relative' or 'euclidean'"),
+        ("hardware.precision", 16, "hardware.precision = 16: input should be '32-true' or 'bf16-mixed'"),
+        ("profile", "mnist6k", "profile = 'mnist6k' is unknown; allowed: mnist5k"),
+    ],
+)
+def test_bad_parameters_are_named(files, key, value, message):
+    set_value(files / "params.yaml", key, value)
+    with pytest.raises(InputError) as error:
+        load(files)
+    assert message in str(error.value)
+    assert "params.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.name", "imagenet", "data.name = \"imagenet\": input should be 'mnist5k' or 'folder'"),
+        ("model.in_chans", 3, "model.in_chans = 3: must equal data.channels = 1"),
+        ("finetune.optimizer", "x", "finetune.optimizer = \"x\": input should be 'adam' or 'sgd'"),
+        ("pretrain.epochs", 0, "pretrain.epochs = 0: input should be greater than or equal to 1"),
+        ("delta", 0.1, "mnist5k.yaml: delta: belongs into"),
+    ],
+)
+def test_bad_profiles_are_named(files, key, value, message):
+    set_value(files / "profiles" / "mnist5k.yaml", key, value)
+    with pytest.raises(InputError) as error:
+        load(files)
+    assert message in str(error.value)
+    assert "mnist5k.yaml" in str(error.value)
+
+
+def test_a_missing_key_is_named(files):
+    text = (files / "params.yaml").read_text().replace("alpha: 0.4\n", "", 1)
+    (files / "params.yaml").write_text(text)
+    with pytest.raises(InputError, match="alpha is missing"):
+        load(files)
+
+
+def test_broken_yaml_is_named(files):
+    (files / "params.yaml").write_text("a: [1")
+    with pytest.raises(InputError, match=r"params.yaml: not valid YAML"):
+        load(files)
+    (files / "params.yaml").write_text("just text")
+    with pytest.raises(InputError, match=r"params.yaml: a mapping of settings expected, not str"):
+        load(files)
+
+
+def test_another_setting_is_checked_too(files):
+    settings = load(files)
+    assert settings.with_setting(delta=0.02, alpha=None).delta == 0.02
+    assert settings.with_setting(delta=None, alpha=0.0).alpha == 0
+    with pytest.raises(InputError, match="delta = 1.5"):
+        settings.with_setting(delta=1.5, alpha=None)

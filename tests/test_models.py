@@ -1,0 +1,95 @@
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pipeline.config import InputError, Model
+from pipeline.models import build, fixable_parameters, layers, load_weights, weight_bytes
+
+
+def test_same_seed_same_weights(settings):
+    one, same, other = (build(settings.model, seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_building_leaves_the_global_random_state_alone(settings):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    build(settings.model, seed=0)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_unknown_model_is_named(settings):
+    with pytest.raises(InputError, match=r"model.name = 'resnet19': timm has no such model; allowed: "):
+        build(Model.model_validate(settings.model.model_dump() | {"name": "resnet19"}), seed=0)
+
+
+def test_unknown_option_is_named(settings):
+    with pytest.raises(InputError, match="timm cannot build test_resnet: .*wings"):
+        build(Model.model_validate(settings.model.model_dump() | {"options": {"wings": 2}}), seed=0)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth"])
+def test_weights_from_a_file(settings, model, tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        path.write_bytes(weight_bytes(model))
+    else:
+        torch.save({"state_dict": model.state_dict()} if suffix == ".pth" else model.state_dict(), path)
+    other = build(settings.model, seed=1)
+    load_weights(other, path)
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value)
+
+
+def test_bad_files_are_named_and_change_nothing(model, tmp_path):
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    first = next(iter(state))
+
+    def refused(match, **changes):
+        path = tmp_path / "weights.safetensors"
+        save_file({name: value for name, value in (state | changes).items() if value is not None}, path)
+        with pytest.raises(InputError, match=match):
+            load_weights(model, path)
+        assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
+
+    refused(f"weights.safetensors: {first} holds nan", **{first: torch.full_like(state[first], float("nan"))})
+    refused(f"{first} holds -inf", **{first: torch.full_like(state[first], -float("inf"))})
+    refused(rf"{first} has the shape \(2,\); allowed: \(\d+, 1, 3, 3\)", **{first: torch.zeros(2)})
+    refused(f"lacks {first} ", **{first: None})
+    refused("has the unknown wings ", wings=torch.zeros(2))
+
+
+def test_files_that_are_no_weights_are_named(model, tmp_path):
+    with pytest.raises(InputError, match="model.checkpoint = .*missing.pt: no such file"):
+        load_weights(model, tmp_path / "missing.pt")
+    for name, content in {"a.pt": b"hello", "b.safetensors": b"hello", "c.pt": pickle.dumps(print)}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name}: not a file of weights"):
+            load_weights(model, tmp_path / name)
+    torch.save([1, 2], tmp_path / "d.pt")
+    with pytest.raises(InputError, match="d.pt: holds no mapping"):
+        load_weights(model, tmp_path / "d.pt")
+
+
+def test_roles_of_resnet18(settings):
+    model = build(Model.model_validate(settings.model.model_dump() | {"name": "resnet18"}), seed=0)
+    roles = {layer.name: layer.roles for layer in layers(model)}
+    assert roles["conv1.weight"] == {"first"}
+    assert roles["fc.weight"] == roles["fc.bias"] == {"last"}
+    assert roles["bn1.bias"] == {"batch_norm"}
+    assert roles["layer2.0.downsample.0.weight"] == {"downsample"}
+    assert roles["layer2.0.downsample.1.weight"] == {"downsample", "batch_norm"}
+    assert roles["layer3.1.conv2.weight"] == set()
+    assert sum(len(layer.values) for layer in layers(model)) == 11_175_370
+    assert sum(p.numel() for p in fixable_parameters(model, batch_norm=True)) == 11_175_370
+    assert sum(p.numel() for p in fixable_parameters(model, batch_norm=False)) == 11_175_370 - 9600
+
+
+def test_tied_parameters_are_taken_once(model):
+    model.layer1[0].conv1.weight = model.layer1[0].conv2.weight
+    parameters = fixable_parameters(model, batch_norm=True)
+    assert len({id(parameter) for parameter in parameters}) == len(parameters)

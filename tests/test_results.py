@@ -1,0 +1,57 @@
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from pipeline.results import read_run, sweep_folder, to_csv, to_json, write_files
+
+
+def test_written_and_read(tmp_path):
+    iterations = pd.DataFrame({"round": [0, 1], "entropy": [0.1, 1 / 3]})
+    write_files(
+        tmp_path / "run",
+        {
+            "metrics.json": to_json({"top1": 98.7}),
+            "settings.json": to_json({"delta": 0.01}),
+            "iterations.csv": to_csv(iterations),
+        },
+    )
+    run = read_run(tmp_path / "run")
+    assert run.metrics == {"top1": 98.7}
+    assert run.settings == {"delta": 0.01}
+    pd.testing.assert_frame_equal(run.iterations, iterations)
+    assert run.centres is None
+
+
+def test_a_missing_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere/metrics.json"):
+        read_run(tmp_path / "nowhere")
+
+
+def test_nan_is_no_json():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json({"loss": float("nan")})
+
+
+def test_a_write_that_fails_loses_and_leaves_nothing(tmp_path):
+    """A real failure of the operating system: no file may grow beyond 1,000 bytes."""
+    write_files(tmp_path, {"a.json": b"old", "b.json": b"old"})
+    program = (
+        "import resource, signal; from pathlib import Path; from pipeline.results import write_files\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        f"write_files(Path({str(tmp_path)!r}), {{'a.json': b'new', 'b.json': b'x' * 2000}})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "OSError" in done.stderr
+    assert f"{tmp_path}/b.json" in done.stderr
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.json": "old", "b.json": "old"}
+
+
+def test_folders_of_the_sweep_are_those_of_dvc_yaml(tmp_path):
+    assert sweep_folder(tmp_path, 0.0075, 0.4) == tmp_path / "sweep" / "delta-0.0075_alpha-0.4"
+    assert "sweep/delta-${item.delta}_alpha-${item.alpha}/metrics.json" in (ROOT / "dvc.yaml").read_text()
+    assert json.loads(to_json({"a": 1})) == {"a": 1}
