@@ -15,6 +15,7 @@ from matplotlib.ticker import PercentFormatter
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo")
 STYLE: Any = {
+    "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -82,7 +83,12 @@ def _share_fixed(axes: Axes, iterations: pd.DataFrame) -> None:
     axes.bar(numbers, 1 - shares, bottom=shares, color=COLOURS[1], hatch=HATCHES[1], label="free")
     axes.set(title="Weights fixed", ylabel="Share of the weights")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.legend(loc="lower right", frameon=True)
+    _legend_below(axes)
+
+
+def _legend_below(axes: Axes) -> None:
+    """Where it covers no bar."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3, handlelength=1.5)
 
 
 def _centres(axes: Axes, iterations: pd.DataFrame) -> None:
@@ -92,7 +98,7 @@ def _centres(axes: Axes, iterations: pd.DataFrame) -> None:
     axes.set_ylim(bottom=0)
     budget = axes.twinx()
     budget.plot(numbers, iterations["delta_t"], marker="s", linestyle="--", color=COLOURS[1], label="budget")
-    budget.set_ylabel("Budget δ_t, mean relative distance")
+    budget.set_ylabel(r"Budget $\delta_t$, mean relative distance")
     budget.set_ylim(bottom=0)
     budget.grid(visible=False)
     budget.spines["right"].set_visible(True)
@@ -111,7 +117,7 @@ def _orders(axes: Axes, iterations: pd.DataFrame) -> None:
         bottom = bottom + iterations[name]
     axes.set(title="Terms per fixed weight", ylabel="Share of the fixed weights")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.legend(loc="lower right", frameon=True)
+    _legend_below(axes)
 
 
 def _most_used(axes: Axes, centres: pd.DataFrame) -> None:
