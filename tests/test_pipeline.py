@@ -1,0 +1,279 @@
+"""The pipeline as a person runs it: every command of the README, in a clone with a small profile, and wrong input."""
+
+import hashlib
+import json
+import os
+import pty
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import ROOT, clean_environment
+from safetensors.torch import load_file, save_file
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL) for line in block.splitlines()
+]
+
+
+def files_of(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def repro(clone, shell):
+    """`make repro`, once; returns what it printed."""
+    done = shell("make repro")
+    return done.stdout + done.stderr
+
+
+def test_make_repro(clone, repro):
+    run = clone / "runs" / "mnist5k" / "fix"
+    metrics = json.loads((run / "metrics.json").read_text())
+    weights = load_file(run / "model.safetensors")
+    assert metrics["unique"] == len(torch.cat([v.flatten() for k, v in weights.items() if is_parameter(k)]).unique())
+    assert metrics["fixed_parameters"] == metrics["parameters"]
+    iterations = pd.read_csv(run / "iterations.csv")
+    assert iterations["fraction"].tolist() == [0.6, 0.9, 1.0]
+    assert iterations["delta_t"].tolist() == pytest.approx([0.03, 0.02, 0.01])
+    for column in ("fixed", "centres", "entropy", "zeros", "order_1", "top1_before", "top1_after", "seconds"):
+        assert iterations[column].notna().all()
+    centres = pd.read_csv(run / "centres.csv")
+    assert centres["count"].sum() == metrics["fixed_parameters"]
+    assert (clone / "reports" / "mnist5k" / "index.html").stat().st_size > 10_000
+    assert "fix: round 3/3: 100.00% fixed" in repro
+
+
+def is_parameter(name):
+    return not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+
+
+def test_two_runs_of_one_setting_are_the_same(clone, repro):
+    """The grid's only cell is the setting of `fix`, run by another process: all but the seconds must be equal."""
+    fix, cell = clone / "runs/mnist5k/fix", clone / "runs/mnist5k/sweep/delta-0.01_alpha-0.4"
+    one, other = files_of(fix), files_of(cell)
+    rounds, again = (pd.read_csv(folder / "iterations.csv").drop(columns="seconds") for folder in (fix, cell))
+    pd.testing.assert_frame_equal(rounds, again)
+    del one["iterations.csv"], other["iterations.csv"]
+    assert one == other
+    assert (
+        sorted(one) == [".gitignore", "centres.csv", "metrics.json", "model.safetensors", "settings.json"][-len(one) :]
+    )
+
+
+def test_a_second_run_does_nothing(clone, shell, repro):
+    before = files_of(clone / "runs")
+    start = time.perf_counter()
+    done = shell("make repro")
+    assert time.perf_counter() - start < 15  # 5 s on a quiet machine; see docs/budgets.md
+    assert re.findall(r"Running stage '(.*)'", done.stdout) == ["track"]
+    assert "track: 0 of 4 runs were missing" in done.stdout
+    assert files_of(clone / "runs") == before
+
+
+def test_mlflow_has_every_setting_once(clone, repro):
+    with sqlite3.connect(clone / "mlflow.db") as connection:
+        names = connection.execute("select name from runs where lifecycle_stage = 'active' order by name").fetchall()
+        stages = connection.execute("select value from tags where key = 'dvc.stage'").fetchall()
+    assert [name for (name,) in names] == ["WFN delta=0.01 alpha=0.4", "baseline test_resnet", "report"]
+    assert {"fix", "pretrain", "report"} <= {stage for (stage,) in stages}
+
+
+def test_dvc_shows_metrics_and_plots(shell, repro):
+    shown = json.loads(shell("dvc metrics show --json").stdout)
+    assert "runs/mnist5k/fix/metrics.json" in json.dumps(shown)
+    assert "iterations.csv" in shell("dvc plots show --json").stdout
+
+
+def test_everything_stays_in_the_clone(clone, repro):
+    assert subprocess.run(
+        ["git", "status", "--short"], cwd=clone, check=True, capture_output=True, text=True
+    ).stdout.split() == ["??", "dvc.lock", "??", "reports/"]
+
+
+def plain_commands():
+    special = {"make repro", "make test", "make ui", ". .venv/bin/activate"}
+    assert special <= set(COMMANDS)
+    return [command for command in COMMANDS if command not in special]
+
+
+@pytest.mark.parametrize("command", plain_commands())
+def test_command_of_the_readme(clone, shell, repro, command):
+    """`make repro` and activating are the fixtures; `make test` is what runs this; `make ui` has its own test."""
+    shell("git add --all && git commit --quiet --allow-empty --message result")
+    done = shell(command)
+    assert "Traceback" not in done.stdout + done.stderr
+    if "profile=mine" in command:
+        assert json.loads((clone / "runs/mine/fix/settings.json").read_text())["model"]["name"] == "resnet10t"
+        assert (clone / "reports/mine/index.html").exists()
+    elif "-S delta=" in command and "--queue" not in command:
+        (delta,) = re.findall(r"delta=([\d.]+)", command)
+        assert json.loads((clone / "runs/mnist5k/fix/settings.json").read_text())["delta"] == float(delta)
+    elif "--run-all" in command:
+        with sqlite3.connect(clone / "mlflow.db") as connection:
+            values = connection.execute("select distinct value from params where key = 'delta'").fetchall()
+        assert {"0.005", "0.02"} <= {value for (value,) in values}
+
+
+def test_make_ui(clone, repro):
+    """MLflow answers on loopback."""
+    with subprocess.Popen(
+        ["make", "ui"], cwd=clone, env=clean_environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as server:  # fmt: skip
+        try:
+            deadline = time.monotonic() + 120
+            while True:
+                try:
+                    with urllib.request.urlopen("http://127.0.0.1:5000/", timeout=5) as answer:
+                        assert b"MLflow" in answer.read()
+                    break
+                except (urllib.error.URLError, ConnectionError):
+                    assert server.poll() is None
+                    assert time.monotonic() < deadline
+                    time.sleep(0.5)
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+
+
+def test_ci_runs_make_test():
+    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+
+
+FIX = "python -m stages.fix --data runs/mnist5k/data --baseline runs/mnist5k/baseline --out runs/mnist5k/fix"
+PRETRAIN = "python -m stages.pretrain --data runs/mnist5k/data --out runs/mnist5k/baseline"
+
+
+def refused(clone, shell, command, message):
+    before = files_of(clone / "runs")
+    done = shell(command, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"error: .*{message}.*\n", done.stderr), done.stderr
+    assert files_of(clone / "runs") == before
+
+
+def changed(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--delta 0", "delta = 0.0: input should be greater than 0"),
+        ("--delta 1.5", "delta = 1.5: input should be less than 1"),
+        ("--alpha -1", "alpha = -1.0: input should be greater than or equal to 0"),
+        ("--data nowhere", "nowhere.*: No such file or directory"),
+    ],
+)
+def test_bad_options(clone, shell, repro, options, message):
+    refused(clone, shell, f"{FIX} {options}", message)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "command", "message"),
+    [
+        ("params.yaml", "profile: mnist5k", "profile: mnist6k", FIX, "profile = 'mnist6k' is unknown; allowed: m"),
+        ("params.yaml", "seed: 0", "sead: 0", FIX, "sead is not a setting; allowed here: profile, seed"),
+        ("params.yaml", "    - 0.9\n", "    - 0.5\n", FIX, "fixing.fractions = .*: must increase and end at 1"),
+        ("profiles/mnist5k.yaml", "test_resnet", "test_resnot", PRETRAIN, "model.name = 'test_resnot': timm has no"),
+        ("profiles/mnist5k.yaml", "checkpoint: null", "checkpoint: bad.safetensors", PRETRAIN, "bad.* holds nan; only"),
+        ("profiles/mnist5k.yaml", "checkpoint: null", "checkpoint: small.safetensors", PRETRAIN, "small.* allowed: "),
+        ("profiles/mnist5k.yaml", "num_classes: 10", "num_classes: 3", PRETRAIN, "num_classes = 3: .* at least 10"),
+        ("profiles/mnist5k.yaml", "name: mnist5k", "name: folder", "python -m stages.data --out x", "data.root = None"),
+        ("params.yaml", "accelerator: auto", "accelerator: cuda", FIX, "hardware.accelerator = 'cuda': not available"),
+    ],
+)
+def test_bad_settings(clone, shell, repro, file, old, new, command, message):
+    if "cuda" in new and torch.cuda.is_available():
+        return
+    weights = load_file(clone / "runs/mnist5k/baseline/model.safetensors")
+    first = next(iter(weights))
+    save_file(weights | {first: torch.full_like(weights[first], float("nan"))}, clone / "bad.safetensors")
+    save_file(weights | {first: torch.zeros(1)}, clone / "small.safetensors")
+    text = changed(clone / file, old, new)
+    try:
+        refused(clone, shell, command, message)
+    finally:
+        (clone / file).write_text(text)
+
+
+def test_a_disk_that_is_full(clone, shell, repro):
+    """No file may grow beyond 200 KiB: what was there stays, and the line names the file."""
+    refused(
+        clone,
+        shell,
+        f"trap '' XFSZ; ulimit -f 200; DVC_ROOT=/nowhere {PRETRAIN} 2> >(grep error >&2)",
+        "safetensors: File too large",
+    )
+
+
+def run_on_terminal(program):
+    parent, child = pty.openpty()
+    environment = clean_environment() | {"TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=child, env=environment) as process:
+        os.close(child)
+        shown = b""
+        while True:
+            try:
+                part = os.read(parent, 4096)
+            except OSError:
+                break
+            if not part:
+                break
+            shown += part
+        assert process.wait() == 0
+    os.close(parent)
+    return shown.decode()
+
+
+STEPS = (
+    "from pipeline.progress import Steps\nimport time\n"
+    "with Steps('fix', 4) as steps:\n"
+    "    for i in range(4): steps.advance(); time.sleep(0.2)\n"
+    "    steps.say('round 1 is done')\n"
+)
+
+
+def test_progress_on_a_terminal_and_in_a_log():
+    shown = run_on_terminal(STEPS)
+    assert "━" in shown
+    assert "2/4" in shown
+    assert "round 1 is done" in shown
+    logged = subprocess.run([sys.executable, "-c", STEPS], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert logged.stderr == "round 1 is done\n"
+
+
+def test_results_in_the_readme_are_those_of_the_report():
+    table = pd.read_csv(ROOT / "reports" / "mnist5k" / "comparison.csv")
+    from pipeline.report.tables import to_markdown
+
+    columns = ["method", "delta", "alpha", "top1", "drop", "entropy", "unique", "zero_share", "ratio"]
+    block = (
+        f"<!-- results: from reports/mnist5k/comparison.csv -->\n{to_markdown(table[columns])}<!-- end of results -->"
+    )
+    assert block in README, block
+
+
+def test_profile_heads_say_cost_and_expectation():
+    for path in (ROOT / "profiles").glob("*.yaml"):
+        head = path.read_text().split("\n\n")[0] + path.read_text().split("\n\n")[1]
+        assert "Cost" in head, path
+        assert "Expected" in head, path
+        assert yaml.safe_load(path.read_text())
