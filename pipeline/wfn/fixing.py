@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -137,22 +136,20 @@ def _train(
     """
     trained = [free.values, *free.others(model)]
     optimizer = optimizer_for(trained, settings)
-    losses: list[tuple[float, float]] = []
+    losses = []
     model.train()
     for batch in training:
         model.zero_grad()
-        loss = cross_entropy(model(batch.pixels), batch.labels)
-        fabric.backward(loss)
+        task = cross_entropy(model(batch.pixels), batch.labels)
+        fabric.backward(task)
         free.pull_gradients_()
-        task, pull = float(loss.detach()), 0.0
+        task = task.detach()
+        pull = torch.zeros_like(task)
         if regulariser is not None:
-            mean, slope = regulariser.loss_and_grad(free.values.detach())
-            pull = float(mean)
-            if pull > 0:
-                free.gradients.add_(slope, alpha=alpha * task / pull)
+            pull = regulariser.add_pull_(free.gradients, free.values.detach(), task_loss=task, alpha=alpha)
         nn.utils.clip_grad_norm_(trained, settings.clip_norm)
         optimizer.step()
         free.push_values_()
-        losses.append((task, pull))
-    means = np.mean(losses, axis=0).tolist() if losses else [None, None]
-    return {"loss": means[0], "regulariser": means[1] if regulariser else None}
+        losses.append(torch.stack([task, pull]))
+    mean_task, mean_pull = torch.stack(losses).mean(dim=0).tolist() if losses else (None, None)
+    return {"loss": mean_task, "regulariser": mean_pull if regulariser else None}

@@ -79,12 +79,31 @@ class Regulariser:
         self.zero_threshold, self.temperature, self.distance = zero_threshold, temperature, distance
         self._formula = (zero_threshold, temperature, distance == "relative")
         self._grid = self._build_grid()
+        self._scratch: torch.Tensor | None = None
         self._tables: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def loss_and_grad(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean loss (0-dimensional) over weights [N] float32, and its gradient [N]."""
-        grad = torch.zeros_like(weights)
+    def loss_and_grad(
+        self, weights: torch.Tensor, *, out: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean loss (0-dimensional) over weights [N] float32, and its gradient [N].
+
+        out: where to put the gradient instead of into new memory.
+        """
+        grad = torch.zeros_like(weights) if out is None else out.zero_()
         return self.add_grad_(grad, weights), grad
+
+    def add_pull_(
+        self, grad: torch.Tensor, weights: torch.Tensor, *, task_loss: torch.Tensor, alpha: float
+    ) -> torch.Tensor:
+        """Add the gradient of a * L_reg to grad [N] in place, with a = alpha * task_loss / L_reg held constant.
+
+        task_loss: 0-dimensional. Returns L_reg, 0-dimensional. Nothing waits for the device.
+        """
+        if self._scratch is None or self._scratch.shape != weights.shape or self._scratch.device != weights.device:
+            self._scratch = torch.empty_like(weights)
+        loss, slope = self.loss_and_grad(weights, out=self._scratch)
+        grad.addcmul_(slope, torch.where(loss > 0, alpha * task_loss / loss, 0.0))
+        return loss
 
     def add_grad_(
         self, grad: torch.Tensor, weights: torch.Tensor, *, free: torch.Tensor | None = None, scale: float = 1.0

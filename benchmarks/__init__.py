@@ -1,0 +1,1 @@
+"""Benchmarks: they report, and are no tests. `python -m benchmarks.engine --help`."""
