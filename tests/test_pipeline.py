@@ -100,9 +100,8 @@ def test_dvc_shows_metrics_and_plots(shell, repro):
 
 
 def test_everything_stays_in_the_clone(clone, repro):
-    assert subprocess.run(
-        ["git", "status", "--short"], cwd=clone, check=True, capture_output=True, text=True
-    ).stdout.split() == ["??", "dvc.lock", "??", "reports/"]
+    status = subprocess.run(["git", "status", "--short"], cwd=clone, check=True, capture_output=True, text=True).stdout
+    assert {path.split("/")[0] for _, path in (line.split() for line in status.splitlines())} == {"dvc.lock", "reports"}
 
 
 def plain_commands():
