@@ -109,5 +109,6 @@ def shell(clone):
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without what the test runner or an outer DVC run put there."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "VIRTUAL_ENV"))}
+    """The environment without what the test runner, an outer DVC run or a wish for slow imports put there."""
+    dropped = ("DVC_", "MLFLOW_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+    return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}

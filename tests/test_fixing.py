@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import Settings
+from pipeline.config import InputError, Settings
 from pipeline.metrics import unique_count
 from pipeline.models import build, fixable_parameters
 from pipeline.training import launch
@@ -124,3 +124,9 @@ def test_describe_by_hand():
     assert table["value"].tolist() == [0, 0.5, -0.75, 0.6875]
     assert table["count"].tolist() == [3, 3, 1, 1]
     assert table["terms"].tolist() == ["0", "2^-1", "-2^0 + 2^-2", "2^0 - 2^-2 - 2^-4"]
+
+
+@pytest.mark.parametrize("accelerator", [name for name in ("cuda", "mps") if not getattr(torch, name).is_available()])
+def test_a_device_that_is_not_there_is_named(settings, accelerator):
+    with pytest.raises(InputError, match=f"hardware.accelerator = '{accelerator}': not available here"):
+        launch(changed(settings, hardware__accelerator=accelerator).hardware, seed=0)

@@ -104,30 +104,6 @@ def test_everything_stays_in_the_clone(clone, repro):
     assert {path.split("/")[0] for _, path in (line.split() for line in status.splitlines())} == {"dvc.lock", "reports"}
 
 
-def plain_commands():
-    special = {"make repro", "make test", "make ui", ". .venv/bin/activate"}
-    assert special <= set(COMMANDS)
-    return [command for command in COMMANDS if command not in special]
-
-
-@pytest.mark.parametrize("command", plain_commands())
-def test_command_of_the_readme(clone, shell, repro, command):
-    """`make repro` and activating are the fixtures; `make test` is what runs this; `make ui` has its own test."""
-    shell("git add --all && git commit --quiet --allow-empty --message result")
-    done = shell(command)
-    assert "Traceback" not in done.stdout + done.stderr
-    if "profile=mine" in command:
-        assert json.loads((clone / "runs/mine/fix/settings.json").read_text())["model"]["name"] == "resnet10t"
-        assert (clone / "reports/mine/index.html").exists()
-    elif "-S delta=" in command and "--queue" not in command:
-        (delta,) = re.findall(r"delta=([\d.]+)", command)
-        assert json.loads((clone / "runs/mnist5k/fix/settings.json").read_text())["delta"] == float(delta)
-    elif "--run-all" in command:
-        with sqlite3.connect(clone / "mlflow.db") as connection:
-            values = connection.execute("select distinct value from params where key = 'delta'").fetchall()
-        assert {"0.005", "0.02"} <= {value for (value,) in values}
-
-
 def test_make_ui(clone, repro):
     """MLflow answers on loopback."""
     with subprocess.Popen(
@@ -175,10 +151,8 @@ def changed(path, old, new):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--delta 0", "delta = 0.0: input should be greater than 0"),
         ("--delta 1.5", "delta = 1.5: input should be less than 1"),
-        ("--alpha -1", "alpha = -1.0: input should be greater than or equal to 0"),
-        ("--data nowhere", "nowhere.*: No such file or directory"),
+        ("--data nowhere", "No such file or directory: nowhere/"),
     ],
 )
 def test_bad_options(clone, shell, repro, options, message):
@@ -189,19 +163,14 @@ def test_bad_options(clone, shell, repro, options, message):
     ("file", "old", "new", "command", "message"),
     [
         ("params.yaml", "profile: mnist5k", "profile: mnist6k", FIX, "profile = 'mnist6k' is unknown; allowed: m"),
-        ("params.yaml", "seed: 0", "sead: 0", FIX, "sead is not a setting; allowed here: profile, seed"),
-        ("params.yaml", "    - 0.9\n", "    - 0.5\n", FIX, "fixing.fractions = .*: must increase and end at 1"),
         ("profiles/mnist5k.yaml", "test_resnet", "test_resnot", PRETRAIN, "model.name = 'test_resnot': timm has no"),
         ("profiles/mnist5k.yaml", "checkpoint: null", "checkpoint: bad.safetensors", PRETRAIN, "bad.* holds nan; only"),
         ("profiles/mnist5k.yaml", "checkpoint: null", "checkpoint: small.safetensors", PRETRAIN, "small.* allowed: "),
         ("profiles/mnist5k.yaml", "num_classes: 10", "num_classes: 3", PRETRAIN, "num_classes = 3: .* at least 10"),
         ("profiles/mnist5k.yaml", "name: mnist5k", "name: folder", "python -m stages.data --out x", "data.root = None"),
-        ("params.yaml", "accelerator: auto", "accelerator: cuda", FIX, "hardware.accelerator = 'cuda': not available"),
     ],
 )
 def test_bad_settings(clone, shell, repro, file, old, new, command, message):
-    if "cuda" in new and torch.cuda.is_available():
-        return
     weights = load_file(clone / "runs/mnist5k/baseline/model.safetensors")
     first = next(iter(weights))
     save_file(weights | {first: torch.full_like(weights[first], float("nan"))}, clone / "bad.safetensors")
@@ -276,3 +245,30 @@ def test_profile_heads_say_cost_and_expectation():
         assert "Cost" in head, path
         assert "Expected" in head, path
         assert yaml.safe_load(path.read_text())
+
+
+# The last tests: they switch the clone to other settings and to another profile.
+
+
+def plain_commands():
+    special = {"make repro", "make test", "make ui", ". .venv/bin/activate"}
+    assert special <= set(COMMANDS)
+    return [command for command in COMMANDS if command not in special]
+
+
+@pytest.mark.parametrize("command", plain_commands())
+def test_command_of_the_readme(clone, shell, repro, command):
+    """`make repro` and activating are the fixtures; `make test` is what runs this; `make ui` has its own test."""
+    shell("git add --all && git commit --quiet --allow-empty --message result")
+    done = shell(command)
+    assert "Traceback" not in done.stdout + done.stderr
+    if "profile=mine" in command:
+        assert json.loads((clone / "runs/mine/fix/settings.json").read_text())["model"]["name"] == "resnet10t"
+        assert (clone / "reports/mine/index.html").exists()
+    elif "-S delta=" in command and "--queue" not in command:
+        (delta,) = re.findall(r"delta=([\d.]+)", command)
+        assert json.loads((clone / "runs/mnist5k/fix/settings.json").read_text())["delta"] == float(delta)
+    elif "--run-all" in command:
+        with sqlite3.connect(clone / "mlflow.db") as connection:
+            values = connection.execute("select distinct value from params where key = 'delta'").fetchall()
+        assert {"0.005", "0.02"} <= {value for (value,) in values}

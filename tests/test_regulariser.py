@@ -27,7 +27,7 @@ def codebooks():
 @pytest.mark.parametrize("centres", list(codebooks()), ids=lambda centres: f"k{len(centres)}")
 def test_close_to_autograd_of_the_formula(centres, with_zero, distance):
     centres = np.append(centres[centres != 0], np.zeros(int(with_zero), dtype=np.float32))
-    weights = log_uniform_weights(6_000, torch.Generator().manual_seed(1))
+    weights = log_uniform_weights(3_000, torch.Generator().manual_seed(1))
     weights[: len(centres)] = torch.from_numpy(centres)  # a weight may sit exactly on a centre
     weights[-2:] = torch.tensor([ZERO_THRESHOLD, -ZERO_THRESHOLD])
     regulariser = Regulariser(centres, zero_threshold=ZERO_THRESHOLD, distance=distance)
