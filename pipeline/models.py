@@ -13,7 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.config import InputError, Model
 from pipeline.metrics import Layer, Role
-from pipeline.results import write_files
 
 
 def build(settings: Model, seed: int) -> nn.Module:
@@ -83,11 +82,6 @@ def first_line(error: Exception) -> str:
 def weight_bytes(model: nn.Module) -> bytes:
     """Parameters and buffers as the content of a .safetensors file."""
     return safetensors.torch.save({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
-
-
-def save_weights(model: nn.Module, folder: Path, name: str) -> None:
-    """Write the weights of `model` into `folder`."""
-    write_files(folder, {name: weight_bytes(model)})
 
 
 def layers(model: nn.Module) -> Iterator[Layer]:
