@@ -88,7 +88,7 @@ def _measured(run: Run, baseline: Run) -> dict[str, Any]:
     size = run.metrics["coded_bytes"]
     return {
         **{key: run.metrics[key] for key in MEASURED},
-        "drop": run.metrics["top1"] - baseline.metrics["top1"],
+        "drop": round(run.metrics["top1"] - baseline.metrics["top1"], 6),
         "megabytes": size / 1e6,
         "ratio": 4 * run.metrics["parameters"] / size,
     }
