@@ -94,8 +94,8 @@ class Regulariser:
 
         out: where to put the gradient instead of into new memory.
         """
-        grad = torch.zeros_like(weights) if out is None else out.zero_()
-        return self.add_grad_(grad, weights), grad
+        grad = torch.empty_like(weights) if out is None else out
+        return self._gradient_(grad, weights.detach(), scale=1.0, add=False), grad
 
     def add_pull_(
         self, grad: torch.Tensor, weights: torch.Tensor, *, task_loss: torch.Tensor, alpha: float
@@ -119,22 +119,29 @@ class Regulariser:
         touched. No weights, no loss: 0.
         """
         weights = weights.detach()
-        if free is not None:
-            part = torch.zeros_like(chosen := weights[free])
-            loss = self.add_grad_(part, chosen, scale=scale)
-            grad[free] += part
-            return loss
+        if free is None:
+            return self._gradient_(grad, weights, scale=scale, add=True)
+        chosen = weights[free]
+        part = torch.empty_like(chosen)
+        loss = self._gradient_(part, chosen, scale=scale, add=False)
+        grad[free] += part
+        return loss
+
+    def _gradient_(self, grad: torch.Tensor, weights: torch.Tensor, *, scale: float, add: bool) -> torch.Tensor:
+        """Put (or add) `scale` times the gradient of the mean loss into grad [N]; returns the mean loss."""
         if len(weights) == 0:
             return weights.new_zeros(())
         if weights.device.type == "cpu":
-            return self._add_on_cpu(grad.numpy(), weights.numpy(), scale)
+            return self._gradient_on_cpu_(grad.numpy(), weights.numpy(), scale, add)
         losses, slopes = self._evaluate(weights)
+        if not add:
+            grad.zero_()
         grad.add_(slopes, alpha=scale / len(weights))
         return losses.mean()
 
-    def _add_on_cpu(self, grad: Floats, weights: Floats, scale: float) -> torch.Tensor:
+    def _gradient_on_cpu_(self, grad: Floats, weights: Floats, scale: float, add: bool) -> torch.Tensor:
         each = np.float32(scale / len(weights))
-        total = _add_lines(weights.view(np.int32), grad, each, *self._grid)
+        total = _put_lines(weights.view(np.int32), grad, add, each, *self._grid)
         if self._crowded:
             shift, low, high, knots = self._grid[:4]
             total += _add_formula(weights, grad, each, self.centres, *self._formula, shift, low, high, knots)
@@ -249,10 +256,10 @@ def _cell(bits, shift, low, high, cells):  # type: ignore[no-untyped-def]
 # LLVM turns this loop into vector instructions as long as every array is a plain argument (no view, no slice), indices
 # are unsigned and integers have 32 bits; that is a factor of 3.
 @njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _add_lines(  # type: ignore[no-untyped-def]
-    bits, grad, scale, shift, low, high, knots, loss, loss_slope, slope, slope_slope
+def _put_lines(  # type: ignore[no-untyped-def]
+    bits, grad, add, scale, shift, low, high, knots, loss, loss_slope, slope, slope_slope
 ):
-    """Sum of f over weights given by their bits [N]; adds scale * f' into grad [N].
+    """Sum of f over weights given by their bits [N]; puts scale * f' into grad [N], or adds it.
 
     One partial sum per chunk, added in order: the result does not depend on the number of threads.
     """
@@ -268,7 +275,8 @@ def _add_lines(  # type: ignore[no-untyped-def]
             row = np.uint32(cell + cells * np.int32(np.int32(size >= knot) + np.int32(size > knot)))
             offset = np.float32(np.int32(inside & within) - half)
             total += loss[row] + loss_slope[row] * offset
-            grad[i] += scale * (slope[row] + slope_slope[row] * offset)
+            here = scale * (slope[row] + slope_slope[row] * offset)
+            grad[i] = grad[i] + here if add else here
         sums[chunk] = total
     return sums.sum()
 
@@ -277,7 +285,7 @@ def _add_lines(  # type: ignore[no-untyped-def]
 def _add_formula(  # type: ignore[no-untyped-def]
     weights, grad, scale, centres, zero_threshold, temperature, relative, shift, low, high, knots
 ):
-    """As `_add_lines`, from the formula itself, for the weights in crowded cells only."""
+    """As `_put_lines` when adding, from the formula itself, for the weights in crowded cells only."""
     bits = weights.view(np.int32)
     chunks = (weights.size + CHUNK - 1) // CHUNK
     sums = np.zeros(chunks)
