@@ -11,6 +11,7 @@ RUN = $(UV) run --frozen
 .PHONY: repro test lint format ui
 
 repro: .venv
+	@$(RUN) python -m stages.check
 	$(RUN) dvc repro
 	@echo "Results: open reports/*/index.html; runs in MLflow: make ui"
 

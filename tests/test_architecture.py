@@ -25,7 +25,7 @@ ORDER = [
     {"pipeline.report.page"},
     {"pipeline.report.document"},
     {"stages.cli", "stages.runs"},
-    {"stages.data", "stages.pretrain", "stages.fix", "stages.report", "stages.track"},
+    {"stages.check", "stages.data", "stages.pretrain", "stages.fix", "stages.report", "stages.track"},
 ]
 FOUNDATIONS = {"pipeline.config", "pipeline.metrics", "pipeline.results", "pipeline.wfn.centres"}
 

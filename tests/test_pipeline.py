@@ -183,6 +183,18 @@ def test_bad_settings(clone, shell, repro, file, old, new, command, message):
         (clone / file).write_text(text)
 
 
+def test_make_repro_checks_the_settings_first(clone, shell, repro):
+    """DVC would say of an unknown profile only that it lacks parameters."""
+    text = changed(clone / "params.yaml", "profile: mnist5k", "profile: mnist6k")
+    try:
+        done = shell("make repro", check=False)
+    finally:
+        (clone / "params.yaml").write_text(text)
+    assert done.returncode == 2
+    assert "error: params.yaml: profile = 'mnist6k' is unknown; allowed: m" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_disk_that_is_full(clone, shell, repro):
     """No file may grow beyond 200 KiB. (MLflow, which cannot write either, warns in another line.)"""
     refused(

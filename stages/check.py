@@ -1,0 +1,13 @@
+"""Not a stage: checks params.yaml and its profile before a run, where DVC itself would say less."""
+
+from pipeline.config import load_settings
+from stages.cli import run
+
+
+def check() -> None:
+    """Say in one line what is wrong with the settings, if anything is."""
+    load_settings()
+
+
+if __name__ == "__main__":
+    run(check)
