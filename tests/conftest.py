@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 import yaml
@@ -14,6 +15,11 @@ from pipeline import models, training
 from pipeline.config import Settings, load_settings
 from pipeline.data import Dataset, card, split
 from pipeline.images import Images, read_images
+
+# The same examples in every run of CI; new ones on every other.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parent.parent
 TINY = {

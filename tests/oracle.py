@@ -5,6 +5,8 @@ They share no code with `pipeline.wfn`; the tests hold the engine against them.
 
 import math
 from collections import Counter
+from fractions import Fraction
+from functools import cmp_to_key, partial
 
 import numpy as np
 
@@ -40,6 +42,20 @@ def distance(weight, centre, zero_threshold, kind):
     return abs(weight - centre) / abs(weight) if weight else math.inf
 
 
+def nearer(one, other, *, centre, kind):
+    """Order of (distance, weight, index). Distances that look the same in float64 are told apart exactly.
+
+    Truly equal distances: the lower weight first, then the order of the weights.
+    """
+    if one[0] == other[0] and 0 < one[0] < math.inf and one[1] != other[1]:
+        exact = [abs(Fraction(weight) - Fraction(centre)) for _, weight, _ in (one, other)]
+        if kind == "relative":
+            exact = [gap / abs(Fraction(weight)) for gap, (_, weight, _) in zip(exact, (one, other), strict=True)]
+        if exact[0] != exact[1]:
+            return -1 if exact[0] < exact[1] else 1
+    return -1 if one < other else int(one > other)
+
+
 def cluster(weights, fraction, delta, *, zero_threshold=2**-7, mode="recluster", fixed=None, distance_kind="relative"):
     """Values, fixed mask, set of centres and the taken weights per centre, one greedy step after the other."""
     weights = [float(weight) for weight in weights]
@@ -55,8 +71,10 @@ def cluster(weights, fraction, delta, *, zero_threshold=2**-7, mode="recluster",
         votes = Counter(matrix.argmin(axis=1).tolist())
         centre = options[min(votes, key=lambda option: (-votes[option], option))]
 
-        # Equal distances: the lower weight first, then the order of the weights.
-        ranked = sorted((distance(weights[i], centre, zero_threshold, distance_kind), weights[i], i) for i in free)
+        ranked = sorted(
+            ((distance(weights[i], centre, zero_threshold, distance_kind), weights[i], i) for i in free),
+            key=cmp_to_key(partial(nearer, centre=centre, kind=distance_kind)),
+        )
         taken, paid = 0, []
         for far, *_ in ranked[: target - sum(fixed)]:
             if far > 0:
