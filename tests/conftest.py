@@ -90,11 +90,10 @@ def clone(tmp_path_factory) -> Path:
             shutil.copy(ROOT / name, folder / name)
     write_tiny_profile(folder)
     (folder / ".venv").symlink_to(Path(sys.prefix))
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.invalid"]
     subprocess.run(["git", "config", "user.name", "test"], cwd=folder, check=True)
     subprocess.run(["git", "config", "user.email", "test@example.invalid"], cwd=folder, check=True)
     subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
-    subprocess.run([*git, "commit", "--quiet", "--message", "small profile"], cwd=folder, check=True)
+    subprocess.run(["git", "commit", "--quiet", "--message", "small profile"], cwd=folder, check=True)
     return folder
 
 

@@ -17,6 +17,16 @@ OPTIMISERS = [
 ]
 
 
+def train(model, free, optimizer, batches):
+    """Steps of the optimiser on the free weights, as in a round of fixing."""
+    for batch in batches:
+        model.zero_grad()
+        cross_entropy(model(batch.pixels), batch.labels).backward()
+        free.pull_gradients_()
+        optimizer.step()
+        free.push_values_()
+
+
 @pytest.mark.parametrize("changes", OPTIMISERS, ids=lambda changes: f"{changes['optimizer']}-{changes['weight_decay']}")
 def test_fixed_weights_do_not_move(changes, model, dataset, settings, generator):
     finetune = Finetune.model_validate(settings.finetune.model_dump() | changes)
@@ -25,12 +35,7 @@ def test_fixed_weights_do_not_move(changes, model, dataset, settings, generator)
     fixed = torch.rand(len(before), generator=generator) < 0.7
     free = FreeWeights(parameters, fixed)
     optimizer = optimizer_for([free.values], finetune)
-    for batch in training_batches(dataset, settings.data, 32, generator):
-        model.zero_grad()
-        cross_entropy(model(batch.pixels), batch.labels).backward()
-        free.pull_gradients_()
-        optimizer.step()
-        free.push_values_()
+    train(model, free, optimizer, training_batches(dataset, settings.data, 32, generator))
     after = read_weights(parameters)
     assert torch.equal(after[fixed].view(torch.int32), before[fixed].view(torch.int32))
     assert (after != before)[~fixed].float().mean() > 0.3
@@ -46,12 +51,7 @@ def test_same_steps_as_training_the_whole_network_with_masked_gradients(model, d
 
     free = FreeWeights(parameters, fixed)
     optimizer = torch.optim.Adam([free.values], lr=0.001)
-    for batch in batches:
-        model.zero_grad()
-        cross_entropy(model(batch.pixels), batch.labels).backward()
-        free.pull_gradients_()
-        optimizer.step()
-        free.push_values_()
+    train(model, free, optimizer, batches)
     ours = read_weights(parameters)
 
     write_weights_(parameters, start)
