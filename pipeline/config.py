@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +20,10 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+
+# Settings of `fixing` that the baselines share: what is quantised, and the one-shot clustering.
+FIXING_OF_BASELINES = {"zero_threshold", "distance", "fix_batch_norm"}
 
 
 class InputError(Exception):
@@ -55,6 +59,32 @@ class Grid(Section):
 
     delta: tuple[Budget, ...]
     alpha: tuple[NotNegative, ...]
+
+
+class Quantiser(Section):
+    """One network of the comparison: a module of pipeline/quantisers and what it is asked for."""
+
+    method: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    # Width of a weight; for the methods that have one.
+    bits: Count | None = None
+    # Distance budget; for the methods that cluster as WFN does.
+    delta: Budget | None = None
+    # Added to the seed: repeats of one setting differ in nothing else.
+    repeat: Annotated[int, Field(ge=0)] = 0
+
+
+class Apot(Section):
+    """Choices of the APoT baseline (docs/baselines.md)."""
+
+    activations: bool
+    recipe: Literal["imagenet", "cifar"]
+
+
+class Baselines(Section):
+    """What WFN is compared with."""
+
+    quantisers: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Quantiser]
+    apot: Apot
 
 
 class Hardware(Section):
@@ -112,6 +142,15 @@ class Finetune(Section):
     clip_norm: Positive
 
 
+class Quantise(Section):
+    """Training of the baselines' networks: SGD, learning rates that fall to zero along a cosine."""
+
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Positive
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: NotNegative
+
+
 class Settings(Section):
     """Everything that decides a result."""
 
@@ -121,11 +160,14 @@ class Settings(Section):
     alpha: NotNegative
     fixing: Fixing
     grid: Grid
+    repeats: tuple[Count, ...]
+    baselines: Baselines
     hardware: Hardware
     data: Data
     model: Model
     pretrain: Pretrain
     finetune: Finetune
+    quantise: Quantise
 
     @model_validator(mode="after")
     def _model_takes_the_images(self) -> Self:
@@ -145,22 +187,52 @@ class Settings(Section):
                     )
         return self
 
+    @property
+    def training_epochs(self) -> int:
+        """Epochs that fixing trains in all rounds together; every baseline gets as many."""
+        return (len(self.fixing.fractions) - 1) * self.finetune.epochs
+
+    def repeated(self, repeat: int) -> Settings:
+        """The same settings with the seed of a repeat."""
+        return self.model_copy(update={"seed": self.seed + repeat})
+
+    def for_quantiser(self, name: str) -> tuple[Settings, Quantiser]:
+        """What `baselines.quantisers` has under this name, and the settings with its seed.
+
+        Raises InputError for a name that it does not have.
+        """
+        known = self.baselines.quantisers
+        if name not in known:
+            raise InputError(f"baselines.quantisers has no {name!r}; allowed: {', '.join(known) or 'none are set'}")
+        return self.repeated(known[name].repeat), known[name]
+
     def of_baseline(self) -> dict[str, Any]:
         """The settings that decide the baseline, for its settings.json."""
-        return self.model_dump(mode="json", exclude={"delta", "alpha", "fixing", "grid", "finetune"})
+        return self.model_dump(mode="json", include={"profile", "seed", "hardware", "data", "model", "pretrain"})
 
     def of_fixing(self) -> dict[str, Any]:
         """The settings that decide a fixed network, for its settings.json."""
-        return self.model_dump(mode="json", exclude={"grid"})
+        return self.of_baseline() | self.model_dump(mode="json", include={"delta", "alpha", "fixing", "finetune"})
 
-    def with_setting(self, *, delta: float | None, alpha: float | None) -> Settings:
-        """The same settings with another delta or alpha, checked again.
+    def of_quantiser(self, quantiser: Quantiser) -> dict[str, Any]:
+        """The settings that decide one network of the comparison, for its settings.json."""
+        fixing = self.fixing.model_dump(mode="json", include=FIXING_OF_BASELINES)
+        return {
+            **self.of_baseline(),
+            **quantiser.model_dump(mode="json", exclude={"repeat"}),
+            **self.model_dump(mode="json", include={"quantise"}),
+            "apot": self.baselines.apot.model_dump(mode="json"),
+            "fixing": fixing,
+            "epochs": self.training_epochs,
+        }
+
+    def with_setting(self, **changes: float | None) -> Settings:
+        """The same settings with other values of top-level keys, checked again; None changes nothing.
 
         Raises InputError for a value that is not allowed.
         """
-        changes = {"delta": delta, "alpha": alpha}
         values = self.model_dump() | {key: value for key, value in changes.items() if value is not None}
-        return _checked(values, "--delta, --alpha")
+        return _checked(values, ", ".join(f"--{key}" for key in changes))
 
 
 def load_settings(params_file: Path = PARAMS_FILE, profiles: Path = PROFILES) -> Settings:
@@ -203,8 +275,10 @@ def _first_problem(error: ValidationError) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         section: Any = Settings
-        for part in problem["loc"][:-1]:
-            section = section.model_fields[part].annotation
+        for part in problem["loc"][:-1]:  # a mapping's keys are free, its values are sections
+            section = (
+                section.model_fields[part].annotation if hasattr(section, "model_fields") else get_args(section)[1]
+            )
         return f"{key} is not a setting; allowed here: {', '.join(section.model_fields)}"
     if problem["type"] == "missing":
         return f"{key} is missing"

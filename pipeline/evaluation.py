@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from lightning_fabric import is_wrapped
 from torch import nn
 
 from pipeline.data import Dataset, batches, normalise
-from pipeline.metrics import top_k_accuracy, weight_metrics
-from pipeline.models import layers
+from pipeline.metrics import top_k_accuracy
+from pipeline.models import buffer_bytes, layers
+from pipeline.quantised import Quantised
 
 BATCH = 500
 
@@ -34,7 +37,16 @@ def evaluate(model: nn.Module, dataset: Dataset) -> Accuracy:
     return Accuracy(*(top_k_accuracy(logits, labels, k) for k in (1, 5)))
 
 
-def measure(model: nn.Module, dataset: Dataset) -> dict[str, Any]:
-    """The content of metrics.json: accuracy, then counts and entropies of the weights."""
-    accuracy = evaluate(model, dataset)
-    return {"top1": accuracy.top1, "top5": accuracy.top5, **weight_metrics(layers(model))}
+def measure(
+    network: nn.Module, dataset: Dataset, shared: Sequence[Sequence[str]] = ()
+) -> tuple[dict[str, Any], Quantised]:
+    """The content of metrics.json - accuracy, then what is counted of the weights - and the network as it was counted.
+
+    network: plain, or set up by the fabric. shared: names of the parameters that share a codebook, one group per
+    codebook; none for a float network.
+    """
+    accuracy = evaluate(network, dataset)
+    # In the fabric's wrapper the parameters have other names.
+    model = cast(nn.Module, network.module) if is_wrapped(network) else network
+    quantised = Quantised(list(layers(model)), shared, buffer_bytes(model))
+    return {"top1": accuracy.top1, "top5": accuracy.top5, **quantised.metrics()}, quantised

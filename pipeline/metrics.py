@@ -6,7 +6,6 @@ published (the zero value dropped, down-sample layers left out), which is for co
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -76,13 +75,4 @@ def weight_metrics(layers: Iterable[Layer]) -> Mapping[str, float | int]:
         "zero_share": float((whole == 0).mean()),
         "unique_as_published": unique_count(published),
         "entropy_as_published": entropy_bits(published),
-        "coded_bytes": coded_bytes(entropy_bits(whole), len(whole), unique_count(whole)),
     }
-
-
-def coded_bytes(entropy: float, count: int, unique: int) -> int:
-    """Bytes of `count` weights at `entropy` bits each with a codebook of `unique` float32 values.
-
-    What an ideal entropy coder needs; plain float32 where that is smaller.
-    """
-    return min(math.ceil(entropy * count / 8) + 4 * unique, 4 * count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -108,3 +108,14 @@ def fixable_parameters(model: nn.Module, *, batch_norm: bool) -> list[nn.Paramet
             for parameter in module.parameters(recurse=False):
                 found.setdefault(id(parameter), parameter)
     return list(found.values())
+
+
+def names_of(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[str]:
+    """The names of `parameters` in the order in which `layers` yields them; tied ones at their first name."""
+    wanted = {id(parameter) for parameter in parameters}
+    return [name for name, parameter in model.named_parameters() if id(parameter) in wanted]
+
+
+def buffer_bytes(model: nn.Module) -> int:
+    """Size of what a network stores beside its parameters: running statistics and the like."""
+    return sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())

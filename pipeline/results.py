@@ -1,7 +1,8 @@
 """Files of a run: written whole or not at all, and read back without torch.
 
-A run folder holds metrics.json (headline numbers), settings.json (what made it) and, for a fixed network,
-iterations.csv (one row per round), centres.csv (one row per value) and model.safetensors.
+A run folder holds metrics.json (headline numbers), settings.json (what made it), iterations.csv (one row per round or
+epoch) and model.safetensors; that of a network with few values also timing.json (seconds, which differ from run to run)
+and centres.csv (one row per value of a fixed network) or codebooks.csv (the same of any other method's).
 """
 
 from __future__ import annotations
@@ -16,24 +17,30 @@ from typing import Any
 
 import pandas as pd
 
-METRICS, SETTINGS, ITERATIONS, CENTRES, WEIGHTS = (
+METRICS, SETTINGS, TIMING, ITERATIONS, CENTRES, CODEBOOKS, WEIGHTS = (
     "metrics.json",
     "settings.json",
+    "timing.json",
     "iterations.csv",
     "centres.csv",
+    "codebooks.csv",
     "model.safetensors",
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run as its folder tells it; `iterations` and `centres` only for a fixed network."""
+    """One finished run as its folder tells it; None for a file that such a run does not have.
+
+    seconds: wall time of the work itself, without start-up.
+    """
 
     folder: Path
     metrics: dict[str, Any]
     settings: dict[str, Any]
     iterations: pd.DataFrame | None
     centres: pd.DataFrame | None
+    seconds: float | None = None
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -70,15 +77,12 @@ def read_run(folder: Path) -> Run:
     iterations, centres = (
         pd.read_csv(folder / name) if (folder / name).exists() else None for name in (ITERATIONS, CENTRES)
     )
+    timing = folder / TIMING
     return Run(
         folder=folder,
         metrics=json.loads((folder / METRICS).read_text()),
         settings=json.loads((folder / SETTINGS).read_text()),
         iterations=iterations,
         centres=centres,
+        seconds=json.loads(timing.read_text())["seconds"] if timing.exists() else None,
     )
-
-
-def sweep_folder(runs: Path, delta: float, alpha: float) -> Path:
-    """Where dvc.yaml's `sweep` puts one cell of the grid."""
-    return runs / "sweep" / f"delta-{delta!r}_alpha-{alpha!r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.config import Hardware, InputError, Settings
+from pipeline.config import Data, Finetune, Hardware, InputError, Settings
 from pipeline.data import Dataset, batch_count, training_batches
 from pipeline.progress import Steps
 
@@ -19,6 +20,24 @@ RISING_SHARE = 0.2  # of the one-cycle schedule
 
 EPOCH_COLUMNS = ("epoch", "loss", "seconds")
 Epoch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train: a title for the progress line, epochs, images per batch, optimiser and its schedule per step.
+
+    first_epoch: number of the first epoch, where training goes on that began with another plan.
+    before_step, after_step: called around every step of the optimiser, for weights that live elsewhere.
+    """
+
+    title: str
+    epochs: int
+    batch_size: int
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    first_epoch: int = 0
+    before_step: Callable[[], None] = lambda: None
+    after_step: Callable[[], None] = lambda: None
 
 
 def launch(hardware: Hardware, seed: int) -> Fabric:
@@ -37,6 +56,50 @@ def launch(hardware: Hardware, seed: int) -> Fabric:
     return fabric
 
 
+def train(
+    fabric: Fabric,
+    model: nn.Module,
+    dataset: Dataset,
+    data: Data,
+    plan: Plan,
+    generator: torch.Generator,
+    on_epoch: Callable[[int, Epoch], None],
+) -> list[Epoch]:
+    """Train `model`, set up by the fabric, in place on cross-entropy as `plan` says.
+
+    Returns one row per epoch (epoch, loss, seconds); each also goes to `on_epoch` with its number.
+    """
+    epoch_steps = batch_count(dataset, plan.batch_size)
+    model.train()
+    rows: list[Epoch] = []
+    with Steps(plan.title, plan.epochs * epoch_steps) as progress:
+        for epoch in range(plan.first_epoch, plan.first_epoch + plan.epochs):
+            start, total = time.perf_counter(), 0.0
+            for batch in training_batches(dataset, data, plan.batch_size, generator):
+                plan.optimizer.zero_grad()
+                loss = cross_entropy(model(batch.pixels), batch.labels)
+                fabric.backward(loss)
+                plan.before_step()
+                plan.optimizer.step()
+                plan.schedule.step()
+                plan.after_step()
+                progress.advance()
+                total += float(loss.detach())
+            values = epoch, total / epoch_steps, round(time.perf_counter() - start, 3)
+            row = dict(zip(EPOCH_COLUMNS, values, strict=True))
+            rows.append(row)
+            on_epoch(epoch, row)
+            progress.say(f"{plan.title}: epoch {epoch + 1}: loss {row['loss']:.4f}, {row['seconds']:.1f} s")
+    return rows
+
+
+def optimizer_for(parameters: list[nn.Parameter], settings: Finetune) -> torch.optim.Optimizer:
+    """The optimiser that `settings` name, over `parameters`."""
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+
+
 def pretrain(
     fabric: Fabric,
     model: nn.Module,
@@ -45,35 +108,12 @@ def pretrain(
     generator: torch.Generator,
     on_epoch: Callable[[int, Epoch], None],
 ) -> list[Epoch]:
-    """Train `model`, set up by the fabric, in place: AdamW, one cycle, cross-entropy.
-
-    Returns one row per epoch (epoch, loss, seconds); each also goes to `on_epoch` with its number.
-    """
-    training = settings.pretrain
-    optimizer = torch.optim.AdamW(model.parameters(), lr=training.lr, weight_decay=training.weight_decay)
-    epoch_steps = batch_count(dataset, training.batch_size)
-    steps = training.epochs * epoch_steps
+    """Train a baseline in place: AdamW, one cycle. Arguments and result are those of `train`."""
+    chosen = settings.pretrain
+    optimizer = torch.optim.AdamW(model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
+    steps = chosen.epochs * batch_count(dataset, chosen.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=training.lr, total_steps=max(2, steps), pct_start=RISING_SHARE
+        optimizer, max_lr=chosen.lr, total_steps=max(2, steps), pct_start=RISING_SHARE
     )
-    model.train()
-    rows: list[Epoch] = []
-    with Steps("pretrain", steps) as progress:
-        for epoch in range(training.epochs):
-            start, total = time.perf_counter(), 0.0
-            for batch in training_batches(dataset, settings.data, training.batch_size, generator):
-                optimizer.zero_grad()
-                loss = cross_entropy(model(batch.pixels), batch.labels)
-                fabric.backward(loss)
-                optimizer.step()
-                schedule.step()
-                progress.advance()
-                total += float(loss.detach())
-            values = epoch, total / epoch_steps, round(time.perf_counter() - start, 3)
-            row = dict(zip(EPOCH_COLUMNS, values, strict=True))
-            rows.append(row)
-            on_epoch(epoch, row)
-            progress.say(
-                f"pretrain: epoch {epoch + 1}/{training.epochs}: loss {row['loss']:.4f}, {row['seconds']:.1f} s"
-            )
-    return rows
+    plan = Plan("pretrain", chosen.epochs, chosen.batch_size, optimizer, schedule)
+    return train(fabric, model, dataset, settings.data, plan, generator, on_epoch)

@@ -1,6 +1,7 @@
 """Stages `fix` and `sweep`: fix the baseline network to few shared values."""
 
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,18 @@ from pipeline import data as datasets
 from pipeline import models, training
 from pipeline.config import load_settings
 from pipeline.evaluation import measure
-from pipeline.results import CENTRES, ITERATIONS, METRICS, SETTINGS, WEIGHTS, read_run, to_csv, to_json, write_files
+from pipeline.results import (
+    CENTRES,
+    ITERATIONS,
+    METRICS,
+    SETTINGS,
+    TIMING,
+    WEIGHTS,
+    read_run,
+    to_csv,
+    to_json,
+    write_files,
+)
 from pipeline.tracking import live_run
 from pipeline.wfn.fixing import fix_network
 from pipeline.wfn.free import read_weights
@@ -27,9 +39,10 @@ def fix(
     out: Annotated[Path, Option(help="Folder for the fixed network, its metrics and tables.")],
     delta: Annotated[float | None, Option(help="Final distance budget instead of the one in params.yaml.")] = None,
     alpha: Annotated[float | None, Option(help="Share of the regulariser instead of the one in params.yaml.")] = None,
+    repeat: Annotated[int, Option(help="Added to the seed: a repeat of the same setting.", min=0)] = 0,
 ) -> None:
     """Fix every weight of the baseline network to few shared values, round by round."""
-    settings = load_settings().with_setting(delta=delta, alpha=alpha)
+    settings = load_settings().with_setting(delta=delta, alpha=alpha).repeated(repeat)
     fabric = training.launch(settings.hardware, settings.seed)
     dataset = datasets.load(data).to(fabric.device)
     model = models.build(settings.model.without_weights(), settings.seed)
@@ -38,16 +51,18 @@ def fix(
 
     with live_run(fix_label(settings, os.environ.get("DVC_STAGE", "fix")), settings.of_fixing()) as live:
         generator = torch.Generator().manual_seed(settings.seed)
+        start = time.perf_counter()
         rounds = fix_network(fabric, network, dataset, settings, generator, live.log_step)
+        seconds = round(time.perf_counter() - start, 3)
         fixed = models.fixable_parameters(model, batch_norm=settings.fixing.fix_batch_norm)
-        weights = read_weights(fixed).cpu().numpy()
-        metrics = measure(network, dataset) | {"fixed_parameters": len(weights)}
+        metrics, _ = measure(network, dataset, [models.names_of(model, fixed)])
         files = {
             WEIGHTS: models.weight_bytes(model),
             METRICS: to_json(metrics),
             SETTINGS: to_json(settings.of_fixing()),
+            TIMING: to_json({"seconds": seconds}),
             ITERATIONS: to_csv(pd.DataFrame(rounds)),
-            CENTRES: to_csv(centres_table(weights)),
+            CENTRES: to_csv(centres_table(read_weights(fixed).cpu().numpy())),
         }
         write_files(out, files)
         live.finish(read_run(out))

@@ -37,9 +37,10 @@ def pretrain(
         if not trained_elsewhere:
             generator = torch.Generator().manual_seed(settings.seed)
             epochs = training.pretrain(fabric, network, dataset, settings, generator, live.log_step)
+        metrics, _ = measure(network, dataset)
         files = {
             WEIGHTS: models.weight_bytes(model),
-            METRICS: to_json(measure(network, dataset)),
+            METRICS: to_json(metrics),
             SETTINGS: to_json(settings.of_baseline()),
             ITERATIONS: to_csv(pd.DataFrame(epochs, columns=list(training.EPOCH_COLUMNS))),
         }

@@ -12,9 +12,10 @@ import torch
 import yaml
 
 from pipeline import models, training
-from pipeline.config import Settings, load_settings
+from pipeline.config import Quantiser, Settings, load_settings
 from pipeline.data import Dataset, card, split
 from pipeline.images import Images, read_images
+from pipeline.quantising import Task
 
 # The same examples in every run of CI; new ones on every other.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
@@ -26,6 +27,7 @@ TINY = {
     "model": {"name": "test_resnet"},
     "pretrain": {"epochs": 1, "batch_size": 64},
     "finetune": {"epochs": 1, "batch_size": 64},
+    "quantise": {"batch_size": 64},
 }
 
 
@@ -61,8 +63,24 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture
+def task(settings, dataset, fabric):
+    """Makes a task for a method of the comparison, on a network with its initial weights."""
+
+    def make(**quantiser: object) -> Task:
+        network = models.build(settings.model, seed=0)
+        chosen = Quantiser.model_validate(quantiser)
+        generator = torch.Generator().manual_seed(0)
+        return Task(fabric, network, dataset, settings, chosen, generator, lambda *_: None)
+
+    return make
+
+
 def write_tiny_profile(clone: Path) -> None:
-    """Make the default profile of a clone small: three rounds, and a grid of one cell, the setting of `fix` itself."""
+    """Make the default profile of a clone small.
+
+    Three rounds, a grid of one cell, the setting of `fix` itself, one repeat, and two runs of one baseline method.
+    """
     profile = clone / "profiles" / "mnist5k.yaml"
     values = yaml.safe_load(profile.read_text())
     for section, changes in TINY.items():
@@ -70,9 +88,15 @@ def write_tiny_profile(clone: Path) -> None:
     profile.write_text(yaml.safe_dump(values))
     params = clone / "params.yaml"
     lines = params.read_text().splitlines(keepends=True)
-    kept_numbers = {"0.6", "0.9", "1.0", "0.01", "0.4"}
-    kept = [line for line in lines if not line.startswith("    - ") or line.split()[1] in kept_numbers]
-    params.write_text("".join(kept))
+    kept_numbers, kept_names = {"0.6", "0.9", "1.0", "0.01", "0.4", "1"}, {"apot-4", "apot-4-again"}
+
+    def kept(line: str) -> bool:
+        words = line.split()
+        if words[:1] == ["-"]:
+            return words[1] in kept_numbers
+        return "{method:" not in line or words[0].rstrip(":") in kept_names
+
+    params.write_text("".join(line for line in lines if kept(line)))
 
 
 @pytest.fixture(scope="module")

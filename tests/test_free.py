@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from pipeline.config import Finetune
 from pipeline.data import training_batches
 from pipeline.models import fixable_parameters
-from pipeline.wfn.fixing import optimizer_for
+from pipeline.training import optimizer_for
 from pipeline.wfn.free import FreeWeights, read_weights, write_weights_
 
 OPTIMISERS = [

@@ -5,7 +5,6 @@ import pytest
 
 from pipeline.metrics import (
     Layer,
-    coded_bytes,
     entropy_bits,
     top_k_accuracy,
     unique_count,
@@ -65,9 +64,3 @@ def test_both_accountings_by_hand():
     assert metrics["entropy_as_published"] == pytest.approx(-sum(share * math.log2(share) for share in shares))
     shares = [3 / 11, 3 / 11, *[1 / 11] * 5]
     assert metrics["entropy"] == pytest.approx(-sum(share * math.log2(share) for share in shares))
-
-
-def test_coded_bytes():
-    assert coded_bytes(2.0, 1000, 4) == 250 + 16
-    assert coded_bytes(1.3, 3, 2) == 1 + 8
-    assert coded_bytes(20.0, 1000, 1000) == 4000  # no better than float32

@@ -13,15 +13,23 @@ from pipeline.report.page import Section, page
 from pipeline.results import METRICS, SETTINGS, Run, to_csv, to_json
 
 
-def report_files(settings: Settings, baseline: Run, fixed: Sequence[Run], published_file: Path) -> dict[str, bytes]:
-    """Every file of the report, name -> content. fixed: the run of stage `fix` first, then the sweep."""
+def report_files(
+    settings: Settings, baseline: Run, fixed: Sequence[Run], quantised: Sequence[Run], published_file: Path
+) -> dict[str, bytes]:
+    """Every file of the report, name -> content.
+
+    fixed: the run of stage `fix` first, then its repeats and the sweep. quantised: those of stage `quantise`.
+    """
     main = fixed[0]
     if main.iterations is None or main.centres is None:
         raise FileNotFoundError(f"{main.folder}: iterations.csv and centres.csv are needed for the figures")
     comparison = tables.comparison(baseline, fixed)
+    quantisers = tables.quantisers(baseline, fixed, quantised, settings.training_epochs)
     fates = tables.fates(main)
     same, others = tables.published(published_file, settings.data.name, settings.model.name)
-    frames = {"comparison": comparison, "fates": fates} | ({"published": same} if len(same) else {})
+    frames = {"comparison": comparison, "quantisers": quantisers, "fates": fates} | (
+        {"published": same} if len(same) else {}
+    )
     pictures = {
         "accuracy-size": figures.accuracy_against_size(comparison),
         "rounds": figures.rounds(main.iterations, main.centres),
@@ -38,13 +46,22 @@ def report_files(settings: Settings, baseline: Run, fixed: Sequence[Run], publis
             comparison,
         ),
         Section(
+            "WFN against other methods",
+            "The same baseline network, data and number of training epochs for all; means over the runs of a setting, "
+            "± their standard deviation. Entropy and unique values are of the values as multiplied out; index entropy "
+            "is of the indices into each codebook, with the scale factored out. Sizes are of the whole network: "
+            "indices, tables, codebooks, float parameters and buffers. Bits are a weight's; the first and the last "
+            "layer have 8 with APoT and LSQ. Activations are float where no bits are given.",
+            quantisers,
+        ),
+        Section(
             "What became of every weight",
             f"{main.metrics['parameters']:,} parameters at {main_setting}.",
             fates,
         ),
         Section(
             "Accuracy against size",
-            "Size: all weights at their entropy plus the codebook, the least that an entropy coder could need.",
+            "Size: the whole network with entropy-coded weights, its codebook, tables and buffers.",
             rendered["accuracy-size.svg"],
         ),
         Section("Over the fixing rounds", f"{main_setting}.", rendered["rounds.svg"]),
@@ -73,7 +90,7 @@ def _elsewhere(rows: pd.DataFrame) -> list[Section]:
 
 def _headline(run: Run, baseline: Run) -> str:
     metrics = run.metrics
-    ratio = 4 * metrics["parameters"] / metrics["coded_bytes"]
+    ratio = metrics["float_bytes"] / metrics["coded_bytes"]
     change = metrics["top1"] - baseline.metrics["top1"]
     return (
         f"{metrics['parameters'] / 1e6:.1f} million weights → {metrics['unique']} values, "

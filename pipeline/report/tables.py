@@ -18,23 +18,33 @@ FORMATS = {
     "setting": "{}",
     "model": "{}",
     "data": "{}",
+    "bits": "{:.0f}",
     "delta": "{:g}",
     "alpha": "{:g}",
+    "activation_bits": "{:.0f}",
+    "runs": "{:.0f}",
     "top1": "{:.2f}",
+    "top1_spread": "{:.2f}",
     "drop": "{:+.2f}",
     "top5": "{:.2f}",
     "entropy": "{:.2f}",
     "entropy_nonzero": "{:.2f}",
+    "entropy_spread": "{:.2f}",
     "unique": "{:,.0f}",
+    "unique_spread": "{:,.0f}",
     "unique_no_bn": "{:,.0f}",
     "unique_no_bn_first_last": "{:,.0f}",
     "entropy_as_published": "{:.2f}",
     "unique_as_published": "{:,.0f}",
     "zero_share": "{:.1%}",
+    "index_entropy": "{:.2f}",
+    "lzw_megabytes": "{:.2f}",
     "megabytes": "{:.2f}",
     "ratio": "{:.1f}",
     "weights": "{:,.0f}",
     "share": "{:.4%}",
+    "epochs": "{:.0f}",
+    "seconds": "{:.0f}",
     "source": "{}",
 }
 HEADINGS = {
@@ -42,24 +52,34 @@ HEADINGS = {
     "setting": "Setting",
     "model": "Model",
     "data": "Data",
+    "bits": "Bits",
     "delta": "δ",
     "alpha": "α",
+    "activation_bits": "Activations, bits",
+    "runs": "Runs",
     "top1": "Top-1, %",
+    "top1_spread": "± over runs",
     "drop": "Change, points",
     "top5": "Top-5, %",
     "entropy": "Entropy, bits",
     "entropy_nonzero": "Entropy of non-zeros, bits",
+    "entropy_spread": "± over runs",
     "unique": "Unique values",
+    "unique_spread": "± over runs",
     "unique_no_bn": "Unique, no BN",
     "unique_no_bn_first_last": "Unique, no BN, first, last",
     "entropy_as_published": "Entropy as published, bits",
     "unique_as_published": "Unique as published",
     "zero_share": "Zeros",
+    "index_entropy": "Index entropy, bits",
+    "lzw_megabytes": "LZW, MB",
     "megabytes": "Entropy-coded, MB",
     "ratio": "Smaller than float32, times",
     "fate": "What became of it",
     "weights": "Weights",
     "share": "Share",
+    "epochs": "Epochs",
+    "seconds": "Wall time, s",
     "source": "Source",
 }
 MEASURED = (
@@ -68,10 +88,20 @@ MEASURED = (
 )
 
 
+# Names of methods for people; others go by their module's name.
+METHODS = {
+    "apot": "APoT",
+    "uniform": "Uniform (LSQ)",
+    "kmeans_layer": "k-means per layer",
+    "kmeans_network": "k-means, whole network",
+    "wfn_one_shot": "WFN, one shot",
+}
+
+
 def comparison(baseline: Run, fixed: Sequence[Run]) -> pd.DataFrame:
     """The baseline and every fixed network, one row each; a setting that was run twice appears once.
 
-    drop: top-1 against the baseline, in points. megabytes: weights at their entropy plus the codebook.
+    drop: top-1 against the baseline, in points. megabytes: the whole network, entropy-coded.
     """
     rows: list[dict[str, Any]] = [{"method": "Baseline", **_measured(baseline, baseline)}]
     for run in fixed:
@@ -85,12 +115,58 @@ def comparison(baseline: Run, fixed: Sequence[Run]) -> pd.DataFrame:
 
 
 def _measured(run: Run, baseline: Run) -> dict[str, Any]:
-    size = run.metrics["coded_bytes"]
+    metrics = run.metrics
     return {
-        **{key: run.metrics[key] for key in MEASURED},
-        "drop": round(run.metrics["top1"] - baseline.metrics["top1"], 6),
-        "megabytes": size / 1e6,
-        "ratio": 4 * run.metrics["parameters"] / size,
+        **{key: metrics[key] for key in MEASURED},
+        "drop": round(metrics["top1"] - baseline.metrics["top1"], 6),
+        "megabytes": metrics["coded_bytes"] / 1e6,
+        "ratio": metrics["float_bytes"] / metrics["coded_bytes"],
+    }
+
+
+def quantisers(baseline: Run, fixed: Sequence[Run], quantised: Sequence[Run], fixing_epochs: int) -> pd.DataFrame:
+    """WFN against other methods on the same baseline: one row per setting, means over its runs with different seeds.
+
+    fixing_epochs: what WFN trains in all rounds. The columns *_spread are standard deviations over the runs, empty for
+    a single one. Sizes are those of the whole network.
+    """
+    rows = [{"method": "Baseline", "seed": None, **_sizes(baseline, baseline)}]
+    for run in fixed:
+        setting = {"method": "WFN", "epochs": fixing_epochs, **_chosen(run, "delta", "alpha", "seed")}
+        rows.append(setting | _sizes(run, baseline))
+    for run in quantised:
+        method = run.settings["method"]
+        setting = {"method": METHODS.get(method, method), **_chosen(run, "bits", "delta", "seed")}
+        setting["epochs"] = 0 if run.iterations is None else len(run.iterations)
+        rows.append(setting | _sizes(run, baseline))
+    frame = pd.DataFrame(rows, columns=[*SETTING, "seed", *AVERAGED]).drop_duplicates([*SETTING, "seed"])
+    groups = frame.groupby(SETTING, dropna=False, sort=False)
+    table = groups[AVERAGED].mean()
+    for name in SPREAD:
+        table.insert(list(table.columns).index(name) + 1, f"{name}_spread", groups[name].std())
+    table.insert(0, "runs", groups.size())
+    return table.reset_index().dropna(axis="columns", how="all")
+
+
+SETTING = ["method", "bits", "delta", "alpha", "activation_bits", "epochs"]
+AVERAGED = [
+    *("top1", "drop", "entropy", "entropy_nonzero", "unique", "unique_no_bn", "unique_no_bn_first_last"),
+    *("index_entropy", "lzw_megabytes", "megabytes", "ratio", "seconds"),
+]
+SPREAD = ["top1", "entropy", "unique"]
+
+
+def _chosen(run: Run, *keys: str) -> dict[str, Any]:
+    return {key: run.settings.get(key) for key in keys}
+
+
+def _sizes(run: Run, baseline: Run) -> dict[str, Any]:
+    return {
+        **_measured(run, baseline),
+        "index_entropy": run.metrics["index_entropy"],
+        "activation_bits": run.metrics.get("activation_bits"),
+        "lzw_megabytes": run.metrics["lzw_bytes"] / 1e6,
+        "seconds": run.seconds,
     }
 
 
@@ -120,7 +196,7 @@ def fates(run: Run) -> pd.DataFrame:
         {"fate": names.get(terms, f"sum of {terms} powers of two"), "weights": int(counts.sum())}
         for terms, counts in ((int(str(key)), group["count"]) for key, group in run.centres.groupby("term_count"))
     ]
-    rows.append({"fate": "not fixed", "weights": run.metrics["parameters"] - run.metrics["fixed_parameters"]})
+    rows.append({"fate": "not fixed", "weights": run.metrics["parameters"] - run.metrics["quantised_parameters"]})
     frame = pd.DataFrame(rows)
     frame["share"] = frame["weights"] / run.metrics["parameters"]
     return frame

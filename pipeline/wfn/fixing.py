@@ -17,6 +17,7 @@ from pipeline.evaluation import evaluate
 from pipeline.images import Images
 from pipeline.models import fixable_parameters
 from pipeline.progress import Steps
+from pipeline.training import optimizer_for
 from pipeline.wfn.clustering import Clustering, cluster
 from pipeline.wfn.free import FreeWeights, read_weights, write_weights_
 from pipeline.wfn.regulariser import Regulariser
@@ -111,13 +112,6 @@ def _epochs(dataset: Dataset, settings: Settings, generator: torch.Generator, pr
         for batch in training_batches(dataset, settings.data, settings.finetune.batch_size, generator):
             yield batch
             progress.advance()
-
-
-def optimizer_for(parameters: list[nn.Parameter], settings: Finetune) -> torch.optim.Optimizer:
-    """The optimiser that `settings` name, over `parameters`."""
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
 
 
 def _train(

@@ -1,0 +1,25 @@
+"""WFN without its rounds: a single clustering pass over the trained network, and no training. An ablation."""
+
+from __future__ import annotations
+
+from pipeline.models import fixable_parameters, names_of
+from pipeline.quantising import Outcome, Task
+from pipeline.wfn.clustering import cluster
+from pipeline.wfn.free import read_weights, write_weights_
+
+BITS = None
+
+
+def quantise(task: Task) -> Outcome:
+    """Fix every weight at once within the quantiser's `delta`."""
+    fixing = task.settings.fixing
+    parameters = fixable_parameters(task.model, batch_norm=fixing.fix_batch_norm)
+    clustering = cluster(
+        read_weights(parameters),
+        fraction=1.0,
+        delta=task.delta,
+        zero_threshold=fixing.zero_threshold,
+        distance=fixing.distance,
+    )
+    write_weights_(parameters, clustering.values)
+    return Outcome([], [names_of(task.model, parameters)])
