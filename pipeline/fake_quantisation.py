@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,9 +63,59 @@ def bake(layers: Sequence[WeightLayer]) -> None:
         parametrize.remove_parametrizations(layer.module, "weight", leave_parametrized=True)
 
 
-def round_through(values: Tensor) -> Tensor:
-    """Rounded values whose gradient is that of the values themselves (straight-through)."""
-    return values + (values.round() - values).detach()
+def few_valued(model: nn.Module, most: int) -> list[list[str]]:
+    """Names of the layers' weights that have at most `most` distinct values, each a group of its own."""
+    layers = weight_layers(model)
+    return [[layer.weight_name] for layer in layers if len(layer.weight.detach().unique()) <= most]
+
+
+class Levels(Protocol):
+    """The levels that numbers are rounded to; the highest is 1."""
+
+    lowest: int
+
+    def nearest(self, numbers: Tensor) -> Tensor:
+        """The nearest level of each number, in their shape; all must be between the lowest level and 1."""
+
+
+class UniformLevels:
+    """The multiples of 1 / count from -1 to 1."""
+
+    lowest = -1
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def nearest(self, numbers: Tensor) -> Tensor:
+        """As `Levels` says; halfway goes to the even multiple."""
+        return (numbers * self.count).round_().div_(self.count)
+
+
+class Project(torch.autograd.Function):
+    """x -> alpha * q(x / alpha), where q clips and then takes the nearest level.
+
+    Gradients: straight through for x, with `clipped` only where nothing is cut off; for alpha the sum of g (q - u), or
+    of g q where u = x / alpha is cut off.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, alpha: Tensor, levels: Levels, clipped: bool) -> Tensor:
+        """Levels times alpha, in the shape of x."""
+        u = x / alpha
+        bounded = u.clamp(levels.lowest, 1)
+        q = levels.nearest(bounded)
+        inside = bounded == u
+        ctx.save_for_backward(torch.where(inside, q - u, q), inside)
+        ctx.clipped = clipped
+        return q * alpha
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Gradients of x and alpha."""
+        (gradient,) = gradients
+        to_alpha, inside = ctx.saved_tensors
+        to_x = gradient * inside if ctx.clipped else gradient
+        return to_x, torch.dot(gradient.flatten(), to_alpha.flatten()), None, None
 
 
 class MaxScaled(nn.Module):
@@ -73,9 +123,10 @@ class MaxScaled(nn.Module):
 
     def __init__(self, bits: int) -> None:
         super().__init__()
-        self.largest = 2 ** (bits - 1) - 1
+        self.levels = UniformLevels(2 ** (bits - 1) - 1)
 
     def forward(self, weight: Tensor) -> Tensor:
         """A weight of any shape as multiples of one step."""
-        step = weight.detach().abs().amax().clamp_min(torch.finfo(weight.dtype).tiny) / self.largest
-        return round_through(weight / step) * step
+        largest = weight.detach().abs().amax().clamp_min(torch.finfo(weight.dtype).tiny)
+        projected: Tensor = Project.apply(weight, largest, self.levels, False)
+        return projected

@@ -36,7 +36,7 @@ def test_every_profile_is_valid(files):
 
 def test_the_papers_settings_are_the_default(files):
     settings = load(files)
-    assert settings.grid.delta == (0.015, 0.01, 0.0075)
+    assert {settings.delta, *settings.grid.delta} == {0.015, 0.01, 0.0075}
     assert settings.alpha == 0.4
     assert settings.fixing.fractions == (0.3, 0.6, 0.8, 0.9, 0.95, 0.975, 0.99, 0.9975, 0.999, 1.0)
     assert settings.fixing.zero_threshold == 2**-7
@@ -68,6 +68,12 @@ def test_a_number_without_a_dot_is_still_a_number(files):
         ("fixing.clustering", "x", "fixing.clustering = \"x\": input should be 'recluster' or 'incremental'"),
         ("fixing.distance", "x", "fixing.distance = \"x\": input should be 'relative' or 'euclidean'"),
         ("hardware.precision", 16, "hardware.precision = 16: input should be '32-true' or 'bf16-mixed'"),
+        ("repeats", [0], "repeats.0 = 0: input should be greater than or equal to 1"),
+        ("baselines.apot.recipe", "x", "baselines.apot.recipe = \"x\": input should be 'imagenet' or 'cifar'"),
+        ("baselines.quantisers.x", {"method": "apot", "bit": 4}, "x.bit is not a setting; allowed here: method, bits"),
+        ("baselines.quantisers.x", {"bits": 4}, "baselines.quantisers.x.method is missing"),
+        ("baselines.quantisers.x", {"method": "../x"}, 'x.method = "../x": string should match pattern'),
+        ("baselines.quantisers.a b", {"method": "apot"}, "quantisers.a b"),
         ("profile", "mnist6k", "profile = 'mnist6k' is unknown; allowed: mnist5k"),
     ],
 )
@@ -96,6 +102,22 @@ def test_bad_profiles_are_named(files, key, value, message):
         load(files)
     assert message in str(error.value)
     assert "mnist5k.yaml" in str(error.value)
+
+
+def test_a_quantiser_has_the_seed_of_its_repeat(files):
+    set_value(files / "params.yaml", "baselines.quantisers.again", {"method": "apot", "bits": 4, "repeat": 2})
+    settings = load(files)
+    repeated, quantiser = settings.for_quantiser("again")
+    assert repeated.seed == settings.seed + 2
+    assert quantiser.bits == 4
+    with pytest.raises(InputError, match="baselines.quantisers has no 'nope'; allowed: again, apot-3"):
+        settings.for_quantiser("nope")
+
+
+def test_baselines_train_as_long_as_all_rounds_together(files):
+    settings = load(files)
+    assert settings.training_epochs == 9 * settings.finetune.epochs
+    assert settings.of_quantiser(settings.baselines.quantisers["apot-4"])["epochs"] == settings.training_epochs
 
 
 def test_a_missing_key_is_named(files):

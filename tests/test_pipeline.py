@@ -46,14 +46,14 @@ def test_make_repro(clone, repro):
     metrics = json.loads((run / "metrics.json").read_text())
     weights = load_file(run / "model.safetensors")
     assert metrics["unique"] == len(torch.cat([v.flatten() for k, v in weights.items() if is_parameter(k)]).unique())
-    assert metrics["fixed_parameters"] == metrics["parameters"]
+    assert metrics["quantised_parameters"] == metrics["parameters"]
     iterations = pd.read_csv(run / "iterations.csv")
     assert iterations["fraction"].tolist() == [0.6, 0.9, 1.0]
     assert iterations["delta_t"].tolist() == pytest.approx([0.03, 0.02, 0.01])
     for column in ("fixed", "centres", "entropy", "zeros", "order_1", "top1_before", "top1_after", "seconds"):
         assert iterations[column].notna().all()
     centres = pd.read_csv(run / "centres.csv")
-    assert centres["count"].sum() == metrics["fixed_parameters"]
+    assert centres["count"].sum() == metrics["quantised_parameters"]
     assert (clone / "reports" / "mnist5k" / "index.html").stat().st_size > 10_000
     assert "fix: round 3/3: 100.00% fixed" in repro
 
@@ -68,7 +68,8 @@ def test_two_runs_of_one_setting_are_the_same(clone, repro):
     one, other = files_of(fix), files_of(cell)
     rounds, again = (pd.read_csv(folder / "iterations.csv").drop(columns="seconds") for folder in (fix, cell))
     pd.testing.assert_frame_equal(rounds, again)
-    del one["iterations.csv"], other["iterations.csv"]
+    for name in ("iterations.csv", "timing.json"):
+        del one[name], other[name]
     assert one == other
     assert (
         sorted(one) == [".gitignore", "centres.csv", "metrics.json", "model.safetensors", "settings.json"][-len(one) :]
@@ -81,7 +82,7 @@ def test_a_second_run_does_nothing(clone, shell, repro):
     done = shell("make repro")
     assert time.perf_counter() - start < 15  # 5 s on a quiet machine; see docs/budgets.md
     assert re.findall(r"Running stage '(.*)'", done.stdout) == ["track"]
-    assert "track: 0 of 4 runs were missing" in done.stdout
+    assert "track: 0 of 7 runs were missing" in done.stdout
     assert files_of(clone / "runs") == before
 
 
@@ -89,8 +90,57 @@ def test_mlflow_has_every_setting_once(clone, repro):
     with sqlite3.connect(clone / "mlflow.db") as connection:
         names = connection.execute("select name from runs where lifecycle_stage = 'active' order by name").fetchall()
         stages = connection.execute("select value from tags where key = 'dvc.stage'").fetchall()
-    assert [name for (name,) in names] == ["WFN delta=0.01 alpha=0.4", "baseline test_resnet", "report"]
+    assert [name for (name,) in names] == [
+        *("WFN delta=0.01 alpha=0.4 seed=0", "WFN delta=0.01 alpha=0.4 seed=1", "apot-4 seed=0", "apot-4-again seed=1"),
+        *("baseline test_resnet", "report"),
+    ]
     assert {"fix", "pretrain", "report"} <= {stage for (stage,) in stages}
+
+
+def test_every_method_stands_beside_wfn(clone, repro):
+    table = pd.read_csv(clone / "reports" / "mnist5k" / "quantisers.csv").set_index("method")
+    assert table["runs"].to_dict() == {"Baseline": 1, "WFN": 2, "APoT": 2}
+    assert table["epochs"].to_dict() == {"Baseline": pytest.approx(float("nan"), nan_ok=True), "WFN": 2, "APoT": 2}
+    assert table.loc["APoT", "index_entropy"] < table.loc["APoT", "entropy"]
+    assert table.loc["WFN", "index_entropy"] == pytest.approx(table.loc["WFN", "entropy"])
+    assert (table["megabytes"] <= table["lzw_megabytes"]).all()
+
+
+DUMMY = '''
+"""Every weight to a multiple of a half."""
+import torch
+from pipeline.fake_quantisation import weight_layers
+from pipeline.quantising import Outcome
+
+BITS = None
+
+
+def quantise(task):
+    layers = weight_layers(task.model)
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight.copy_((layer.weight * 2).round() / 2)
+    return Outcome([], [[layer.weight_name] for layer in layers])
+'''
+
+
+def test_a_new_method_is_one_module_and_one_line(clone, shell, repro):
+    """Nothing else is run again for it, and the report has it."""
+    (clone / "pipeline" / "quantisers" / "halves.py").write_text(DUMMY)
+    text = changed(clone / "params.yaml", "  quantisers:\n", "  quantisers:\n    halves: {method: halves}\n")
+    lock = (clone / "dvc.lock").read_text()
+    try:
+        done = shell("dvc repro")
+        assert re.findall(r"Running stage '(.*)'", done.stdout) == ["quantise@halves", "report", "track"]
+        table = pd.read_csv(clone / "reports" / "mnist5k" / "quantisers.csv").set_index("method")
+        codebooks = pd.read_csv(clone / "runs" / "mnist5k" / "quantise" / "halves" / "codebooks.csv")
+        assert table.loc["halves", "runs"] == 1
+        assert ((codebooks["value"] * 2) % 1 == 0).all()
+    finally:
+        (clone / "pipeline" / "quantisers" / "halves.py").unlink()
+        (clone / "params.yaml").write_text(text)
+        (clone / "dvc.lock").write_text(lock)
+        shell("dvc checkout --force && dvc repro")
 
 
 def test_dvc_shows_metrics_and_plots(shell, repro):
@@ -130,6 +180,7 @@ def test_ci_runs_make_test():
 
 
 FIX = "python -m stages.fix --data runs/mnist5k/data --baseline runs/mnist5k/baseline --out runs/mnist5k/fix"
+QUANTISE = FIX.replace("stages.fix", "stages.quantise").replace("mnist5k/fix", "mnist5k/x") + " --name apot-4"
 PRETRAIN = "python -m stages.pretrain --data runs/mnist5k/data --out runs/mnist5k/baseline"
 
 
@@ -168,6 +219,13 @@ def test_bad_options(clone, shell, repro, options, message):
         ("profiles/mnist5k.yaml", "checkpoint: null", "checkpoint: bad.safetensors", PRETRAIN, "bad.* holds nan; only"),
         ("profiles/mnist5k.yaml", "checkpoint: null", "checkpoint: small.safetensors", PRETRAIN, "small.* allowed: "),
         ("profiles/mnist5k.yaml", "num_classes: 10", "num_classes: 3", PRETRAIN, "num_classes = 3: .* at least 10"),
+        (
+            "params.yaml",
+            "apot-4: {method: apot, bits: 4}",
+            "apot-4: {method: apot, bits: 6}",
+            QUANTISE,
+            "6: allowed for",
+        ),
         ("profiles/mnist5k.yaml", "name: mnist5k", "name: folder", "python -m stages.data --out x", "data.root = None"),
     ],
 )
@@ -246,6 +304,11 @@ def test_results_in_the_readme_are_those_of_the_report():
     block = (
         f"<!-- results: from reports/mnist5k/comparison.csv -->\n{to_markdown(table[columns])}<!-- end of results -->"
     )
+    assert block in README, block
+    table = pd.read_csv(ROOT / "reports" / "mnist5k" / "quantisers.csv")
+    columns = ["method", "bits", "delta", "activation_bits", "runs", "top1", "top1_spread", "drop", "entropy", "unique"]
+    text = to_markdown(table[[*columns, "index_entropy", "megabytes", "epochs"]])
+    block = f"<!-- quantisers: from reports/mnist5k/quantisers.csv -->\n{text}<!-- end of quantisers -->"
     assert block in README, block
 
 

@@ -20,7 +20,8 @@ def run(top1, settings=None, *, unique=100, entropy=4.0, parameters=1_000_000, f
         **{"top1": top1, "top5": 99.9, "parameters": parameters, "unique": unique, "unique_no_bn": unique - 5},
         **{"unique_no_bn_first_last": unique - 7, "entropy": entropy, "entropy_nonzero": entropy + 0.1},
         **{"zero_share": 0.25, "unique_as_published": unique - 9, "entropy_as_published": entropy - 0.1},
-        **{"coded_bytes": int(entropy * parameters / 8), "fixed_parameters": fixed},
+        **{"coded_bytes": int(entropy * parameters / 8), "quantised_parameters": fixed, "index_entropy": entropy},
+        **{"float_bytes": 4 * parameters, "lzw_bytes": int(entropy * parameters / 7)},
     }
     iterations = pd.DataFrame(
         {
@@ -35,21 +36,28 @@ def run(top1, settings=None, *, unique=100, entropy=4.0, parameters=1_000_000, f
             "share": [0.505, 0.202, 0.101, 0.192],
         }
     )
-    return Run(Path("run"), metrics, settings or {}, iterations, centres)
+    return Run(Path("run"), metrics, settings or {}, iterations, centres, seconds=60.0)
 
 
 BASELINE = run(98.0, unique=900_000, entropy=19.0)
 FIXED = [
-    run(97.5, {"delta": 0.01, "alpha": 0.4}, unique=140, entropy=3.5),
-    run(97.0, {"delta": 0.015, "alpha": 0.4}, unique=90, entropy=3.2),
-    run(97.5, {"delta": 0.01, "alpha": 0.4}, unique=140, entropy=3.5),
-    run(98.25, {"delta": 0.0075, "alpha": 0.4}, unique=200, entropy=4.0),
+    run(97.5, {"delta": 0.01, "alpha": 0.4, "seed": 0}, unique=140, entropy=3.5),
+    run(97.9, {"delta": 0.01, "alpha": 0.4, "seed": 1}, unique=150, entropy=3.7),
+    run(97.0, {"delta": 0.015, "alpha": 0.4, "seed": 0}, unique=90, entropy=3.2),
+    run(97.5, {"delta": 0.01, "alpha": 0.4, "seed": 0}, unique=140, entropy=3.5),
+    run(98.25, {"delta": 0.0075, "alpha": 0.4, "seed": 0}, unique=200, entropy=4.0),
+]
+QUANTISED = [
+    run(98.0, {"method": "apot", "bits": 4, "seed": 0}, unique=9000, entropy=6.0),
+    run(97.0, {"method": "apot", "bits": 4, "seed": 1}, unique=9000, entropy=6.0),
+    run(97.8, {"method": "apot", "bits": 3, "seed": 0}, unique=8000, entropy=5.0),
+    run(96.0, {"method": "halves", "seed": 0}, unique=3, entropy=1.0),
 ]
 
 
 @pytest.fixture
 def files(settings):
-    return report_files(settings, BASELINE, FIXED, PUBLISHED)
+    return report_files(settings, BASELINE, FIXED, QUANTISED, PUBLISHED)
 
 
 def test_comparison_by_hand():
@@ -60,6 +68,26 @@ def test_comparison_by_hand():
     assert table["megabytes"].tolist() == [2.375, 0.4, 0.4375, 0.5]
     assert table["ratio"].tolist()[3] == 8
     assert table["unique"].tolist() == [900_000, 90, 140, 200]
+
+
+def test_methods_side_by_side_by_hand():
+    """Runs that differ in their seed only are one row, a run that is there twice counts once."""
+    table = tables.quantisers(BASELINE, FIXED, QUANTISED, fixing_epochs=9)
+    assert table["runs"].tolist() == [1, 2, 1, 1, 2, 1, 1]
+    assert table["method"].tolist() == ["Baseline", *["WFN"] * 3, *["APoT"] * 2, "halves"]
+    wfn = table.iloc[1]
+    assert wfn["top1"] == pytest.approx(97.7)
+    assert wfn["top1_spread"] == pytest.approx(0.08**0.5)
+    assert wfn["drop"] == pytest.approx(-0.3)
+    assert wfn["unique"] == 145
+    assert wfn["epochs"] == 9
+    apot = table.iloc[4]
+    assert apot["top1_spread"] == pytest.approx(0.5**0.5)
+    assert apot["epochs"] == 2  # rows of its iterations.csv
+    alone = table.iloc[5]
+    assert pd.isna(alone["top1_spread"])
+    assert alone["lzw_megabytes"] == pytest.approx(5 / 7, abs=1e-6)
+    assert alone["ratio"] == pytest.approx(32 / 5)
 
 
 def test_fates_add_up():
@@ -161,7 +189,15 @@ def test_the_report_is_complete_and_repeatable(files, settings):
     assert sorted(files) == sorted(
         [
             *("accuracy-size.png", "accuracy-size.svg", "rounds.png", "rounds.svg", "comparison.csv", "comparison.md"),
-            *("fates.csv", "fates.md", "index.html", "metrics.json", "settings.json"),
+            *(
+                "fates.csv",
+                "fates.md",
+                "quantisers.csv",
+                "quantisers.md",
+                "index.html",
+                "metrics.json",
+                "settings.json",
+            ),
         ]
     )
-    assert report_files(settings, BASELINE, FIXED, PUBLISHED) == files
+    assert report_files(settings, BASELINE, FIXED, QUANTISED, PUBLISHED) == files

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.data import batches, normalise
-from pipeline.fake_quantisation import OUTER_BITS, MaxScaled, WeightLayer, attach, bake, weight_layers
+from pipeline.fake_quantisation import OUTER_BITS, MaxScaled, Project, WeightLayer, attach, bake, weight_layers
 from pipeline.quantising import Outcome, Task
 
 BITS = range(2, 6)
@@ -69,33 +69,6 @@ class Levels:
         self._table = self._table.to(numbers.device, numbers.dtype)
         cells = (numbers * self.cells).ceil_().int().sub_(self.lowest * self.cells)
         return self._table.index_select(0, cells.flatten()).view_as(numbers)
-
-
-class Project(torch.autograd.Function):
-    """x -> alpha * q(x / alpha), where q clips and then takes the nearest level.
-
-    Gradients: straight through for x, with `clipped` only where nothing is cut off; for alpha the sum of g (q - u), or
-    of g q where u = x / alpha is cut off.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, alpha: Tensor, levels: Levels, clipped: bool) -> Tensor:
-        """Levels times alpha, in the shape of x."""
-        u = x / alpha
-        bounded = u.clamp(levels.lowest, 1)
-        q = levels.nearest(bounded)
-        inside = bounded == u
-        ctx.save_for_backward(torch.where(inside, q - u, q), inside)
-        ctx.clipped = clipped
-        return q * alpha
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """Gradients of x and alpha."""
-        (gradient,) = gradients
-        to_alpha, inside = ctx.saved_tensors
-        to_x = gradient * inside if ctx.clipped else gradient
-        return to_x, torch.dot(gradient.flatten(), to_alpha.flatten()), None, None
 
 
 class Normalise(torch.autograd.Function):

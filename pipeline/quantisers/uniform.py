@@ -10,27 +10,32 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pipeline.fake_quantisation import OUTER_BITS, attach, bake, round_through, weight_layers
+from pipeline.fake_quantisation import OUTER_BITS, Project, UniformLevels, attach, bake, weight_layers
 from pipeline.quantising import Outcome, Task
 
 BITS = range(2, 9)
 
 
 class LearnedStep(nn.Module):
-    """w -> s * round(clip(w / s, -Q, Q)) with Q = 2^(bits - 1) - 1 and a learned step s (equations 1 to 3 there)."""
+    """w -> s * round(clip(w / s, -Q, Q)) with Q = 2^(bits - 1) - 1 and a learned step s (equations 1 to 3 there).
+
+    That is a projection on the multiples of 1 / Q with the clipping value Q s, gradients included.
+    """
 
     def __init__(self, weight: Tensor, bits: int) -> None:
         super().__init__()
-        self.largest = 2 ** (bits - 1) - 1
-        self.gradient_scale = 1 / math.sqrt(weight.numel() * self.largest)
-        start = 2 * weight.detach().abs().mean() / math.sqrt(self.largest)
+        largest = 2 ** (bits - 1) - 1
+        self.levels = UniformLevels(largest)
+        self.gradient_scale = 1 / math.sqrt(weight.numel() * largest)
+        start = 2 * weight.detach().abs().mean() / math.sqrt(largest)
         self.step = nn.Parameter(start.clamp_min(torch.finfo(weight.dtype).tiny))
 
     def forward(self, weight: Tensor) -> Tensor:
         """A weight of any shape as at most 2 Q + 1 multiples of the step."""
         scaled = self.step * self.gradient_scale
         step = scaled + (self.step - scaled).detach()  # the step, with its gradient scaled
-        return round_through((weight / step).clamp(-self.largest, self.largest)) * step
+        projected: Tensor = Project.apply(weight, step * self.levels.count, self.levels, True)
+        return projected
 
 
 def quantise(task: Task) -> Outcome:
