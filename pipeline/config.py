@@ -6,6 +6,7 @@ The comments in params.yaml and profiles/*.yaml say what each setting is for; th
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -28,6 +29,11 @@ FIXING_OF_BASELINES = {"zero_threshold", "distance", "fix_batch_norm"}
 
 class InputError(Exception):
     """Something that the person running can mend; the message is one line that says what."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class Section(BaseModel):
@@ -59,6 +65,15 @@ class Grid(Section):
 
     delta: tuple[Budget, ...]
     alpha: tuple[NotNegative, ...]
+
+
+class Explore(Section):
+    """The settings that `explore` covers, on a network of its own: every combination."""
+
+    model: str
+    delta: tuple[Budget, ...]
+    alpha: tuple[NotNegative, ...]
+    fix_batch_norm: tuple[bool, ...]
 
 
 class Quantiser(Section):
@@ -160,6 +175,7 @@ class Settings(Section):
     alpha: NotNegative
     fixing: Fixing
     grid: Grid
+    explore: Explore
     repeats: tuple[Count, ...]
     baselines: Baselines
     hardware: Hardware
@@ -178,7 +194,8 @@ class Settings(Section):
     @model_validator(mode="after")
     def _first_budget_below_one(self) -> Self:
         rounds = len(self.fixing.fractions)
-        for key, deltas in (("delta", [self.delta]), ("grid.delta", self.grid.delta)):
+        grids = ("delta", (self.delta,)), ("grid.delta", self.grid.delta), ("explore.delta", self.explore.delta)
+        for key, deltas in grids:
             for delta in deltas:
                 if delta * rounds >= 1:
                     raise ValueError(
@@ -226,13 +243,21 @@ class Settings(Section):
             "epochs": self.training_epochs,
         }
 
-    def with_setting(self, **changes: float | None) -> Settings:
-        """The same settings with other values of top-level keys, checked again; None changes nothing.
+    def changed(self, changes: Mapping[str, Any]) -> Settings:
+        """The same settings with other values, by dotted key ("fixing.fix_batch_norm"), checked again.
 
-        Raises InputError for a value that is not allowed.
+        Raises InputError for a key or a value that is not allowed.
         """
-        values = self.model_dump() | {key: value for key, value in changes.items() if value is not None}
-        return _checked(values, ", ".join(f"--{key}" for key in changes))
+        values = self.model_dump()
+        for key, value in changes.items():
+            section = values
+            *parents, last = key.split(".")
+            for parent in parents:
+                section = section.setdefault(parent, {})
+                if not isinstance(section, dict):
+                    raise InputError(f"{key} is not a setting; {parent} has no parts")
+            section[last] = value
+        return _checked(values, ", ".join(f"{key} changed" for key in changes))
 
 
 def load_settings(params_file: Path = PARAMS_FILE, profiles: Path = PROFILES) -> Settings:

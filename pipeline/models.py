@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline.config import InputError, Model
+from pipeline.config import InputError, Model, first_line
 from pipeline.metrics import Layer, Role
 
 
@@ -72,11 +72,6 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(f"{path}: holds no mapping of parameter names to tensors")
     return content
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def weight_bytes(model: nn.Module) -> bytes:

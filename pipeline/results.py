@@ -1,8 +1,9 @@
 """Files of a run: written whole or not at all, and read back without torch.
 
 A run folder holds metrics.json (headline numbers), settings.json (what made it), iterations.csv (one row per round or
-epoch) and model.safetensors; that of a network with few values also timing.json (seconds, which differ from run to run)
-and centres.csv (one row per value of a fixed network) or codebooks.csv (the same of any other method's).
+epoch) and model.safetensors. The baseline's has layers.csv too (one row per parameter); that of a network with few
+values has timing.json (seconds, which differ from run to run) and centres.csv (one row per value of a fixed network) or
+codebooks.csv (the same of any other method's).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any
 
 import pandas as pd
 
-METRICS, SETTINGS, TIMING, ITERATIONS, CENTRES, CODEBOOKS, WEIGHTS = (
+METRICS, SETTINGS, TIMING, LAYERS, ITERATIONS, CENTRES, CODEBOOKS, WEIGHTS = (
     "metrics.json",
     "settings.json",
     "timing.json",
+    "layers.csv",
     "iterations.csv",
     "centres.csv",
     "codebooks.csv",
@@ -41,6 +43,7 @@ class Run:
     iterations: pd.DataFrame | None
     centres: pd.DataFrame | None
     seconds: float | None = None
+    layers: pd.DataFrame | None = None
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -74,8 +77,8 @@ def to_csv(frame: pd.DataFrame) -> bytes:
 
 def read_run(folder: Path) -> Run:
     """A finished run. Raises FileNotFoundError where its metrics or settings are missing."""
-    iterations, centres = (
-        pd.read_csv(folder / name) if (folder / name).exists() else None for name in (ITERATIONS, CENTRES)
+    iterations, centres, layers = (
+        pd.read_csv(folder / name) if (folder / name).exists() else None for name in (ITERATIONS, CENTRES, LAYERS)
     )
     timing = folder / TIMING
     return Run(
@@ -85,4 +88,5 @@ def read_run(folder: Path) -> Run:
         iterations=iterations,
         centres=centres,
         seconds=json.loads(timing.read_text())["seconds"] if timing.exists() else None,
+        layers=layers,
     )

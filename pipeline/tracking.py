@@ -1,8 +1,9 @@
 """MLflow, which looks on: one run per setting, logged live by long stages and completed by the last stage.
 
 DVC owns the truth. No output depends on MLflow, no run id leaves this module, and a failure here is a warning. A run is
-recognised by its key, derived from settings and metrics, so nothing is logged twice; whether the database has it is
-asked with plain sqlite3, because importing mlflow and opening its store takes seconds.
+recognised by its key, derived from settings and metrics, so nothing is logged twice. Importing mlflow and opening its
+store takes seconds: whether the database has a run is asked with plain sqlite3, and work that is done within two
+minutes is left to the last stage.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from pipeline.config import first_line
 from pipeline.results import Run
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 KEY = "wfn.key"
 ARTIFACTS = {".csv", ".json", ".md", ".png", ".svg", ".html"}
+LIVE_AFTER = 120.0  # seconds of work
 PARAMS_AT_ONCE = 100  # MLflow's limit per call
 
 
@@ -78,18 +81,19 @@ def complete(runs: Sequence[tuple[Label, Run]]) -> int:
     known = logged_keys(database())
     missing = [(label, run) for label, run in runs if key_of(run) not in known]
     for label, run in missing:
-        live = LiveRun(label, run.settings)
-        if run.iterations is not None:
-            for step, row in enumerate(run.iterations.to_dict("records")):
-                live.log_step(step, {str(key): value for key, value in row.items()})
-        live.finish(run)
+        rows = [] if run.iterations is None else run.iterations.to_dict("records")
+        steps = [(step, {str(key): value for key, value in row.items()}) for step, row in enumerate(rows)]
+        LiveRun(label, run.settings, after=0, steps=steps).finish(run)
     return len(missing)
 
 
 @contextmanager
-def live_run(label: Label, settings: Mapping[str, Any]) -> Iterator[LiveRun]:
-    """A run that is open while the work inside goes on; marked as failed where that is broken off."""
-    run = LiveRun(label, settings)
+def live_run(label: Label, settings: Mapping[str, Any], after: float = LIVE_AFTER) -> Iterator[LiveRun]:
+    """A run that is open while the work inside goes on, from its first step after so many seconds.
+
+    Marked as failed where the work is broken off. Work that ends sooner is not logged here.
+    """
+    run = LiveRun(label, settings, after)
     try:
         yield run
     except BaseException:
@@ -98,17 +102,26 @@ def live_run(label: Label, settings: Mapping[str, Any]) -> Iterator[LiveRun]:
 
 
 class LiveRun:
-    """A run that is logged while it goes on. After the first failure every method does nothing."""
+    """A run that is logged while it goes on, once it has for `after` seconds; steps before that are logged then.
 
-    def __init__(self, label: Label, settings: Mapping[str, Any]) -> None:
+    steps: numbers and rows of the steps that there are already. After the first failure every method does nothing.
+    """
+
+    def __init__(
+        self, label: Label, settings: Mapping[str, Any], after: float, steps: Sequence[tuple[int, Any]] = ()
+    ) -> None:
+        self._label, self._settings = label, settings
+        self._opens_at = time.monotonic() + after
+        self._steps: list[tuple[int, Mapping[str, Any]]] = list(steps)
         self._client: MlflowClient | None = None
         self._run_id = ""
         self._failed = False
-        self._guarded(lambda: self._start(label, settings))
+        self._guarded(lambda: None)
 
     def log_step(self, step: int, row: Mapping[str, Any]) -> None:
         """One row of iterations.csv, as metrics of that step."""
-        self._guarded(lambda: self._log_metrics({f"rounds/{key}": value for key, value in row.items()}, step))
+        self._steps.append((step, row))
+        self._guarded(self._log_steps)
 
     def finish(self, run: Run) -> None:
         """The headline metrics, the files for people, and the key that says the run is complete."""
@@ -119,13 +132,14 @@ class LiveRun:
         self._guarded(lambda: self._open_client().set_terminated(self._run_id, "FAILED"))
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        if self._failed:
+        if self._failed or time.monotonic() < self._opens_at:
             return
         try:
+            if not self._run_id:
+                self._start()
             work()
         except Exception as error:  # whatever MLflow raises, the work that it watches goes on
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            print(f"warning: MLflow tracking stopped: {reason}", file=sys.stderr, flush=True)
+            print(f"warning: MLflow tracking stopped: {first_line(error)}", file=sys.stderr, flush=True)
             self._failed = True
 
     def _open_client(self) -> MlflowClient:
@@ -133,8 +147,8 @@ class LiveRun:
             self._client = _connect()
         return self._client
 
-    def _start(self, label: Label, settings: Mapping[str, Any]) -> None:
-        client = self._open_client()
+    def _start(self) -> None:
+        client, label = self._open_client(), self._label
         with _initialising():
             found = client.get_experiment_by_name(label.experiment)
             experiment = (
@@ -145,9 +159,14 @@ class LiveRun:
         self._run_id = client.create_run(experiment, run_name=label.name, tags=_tags(label)).info.run_id
         from mlflow.entities import Param
 
-        params = [Param(key, str(value)) for key, value in flatten(settings)]
+        params = [Param(key, str(value)) for key, value in flatten(self._settings)]
         for start in range(0, len(params), PARAMS_AT_ONCE):
             client.log_batch(self._run_id, params=params[start : start + PARAMS_AT_ONCE])
+
+    def _log_steps(self) -> None:
+        for step, row in self._steps:
+            self._log_metrics({f"rounds/{key}": value for key, value in row.items()}, step)
+        self._steps.clear()
 
     def _log_metrics(self, values: Mapping[str, Any], step: int) -> None:
         from mlflow.entities import Metric
@@ -162,7 +181,9 @@ class LiveRun:
         if key_of(run) in logged_keys(database()):  # a repeat of a known result
             client.delete_run(self._run_id)
             return
+        # MLflow's comparison opens on the metric that came first.
         self._log_metrics(run.metrics, step=0)
+        self._log_steps()
         for path in sorted(run.folder.iterdir()):
             if path.suffix in ARTIFACTS:
                 client.log_artifact(self._run_id, str(path))

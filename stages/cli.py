@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
+import yaml
 
 from pipeline.config import InputError
+
+Changes = Annotated[list[str], typer.Option("--set", help="key=value instead of the one in params.yaml; repeatable.")]
+
+
+def changes(given: Sequence[str]) -> dict[str, Any]:
+    """Values of `--set key=value`, read as YAML, by dotted key. Raises InputError for anything else."""
+    found = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise InputError(f"--set {text}: key=value is needed, as in --set fixing.fix_batch_norm=false")
+        found[key] = yaml.safe_load(value)
+    return found
 
 
 def run(stage: Callable[..., None]) -> None:

@@ -1,4 +1,4 @@
-"""Stages `fix` and `sweep`: fix the baseline network to few shared values."""
+"""Stages `fix`, `repeats`, `sweep` and `explore`: fix the baseline network to few shared values."""
 
 import os
 import time
@@ -29,7 +29,7 @@ from pipeline.tracking import live_run
 from pipeline.wfn.fixing import fix_network
 from pipeline.wfn.free import read_weights
 from pipeline.wfn.summary import centres_table
-from stages.cli import run
+from stages.cli import Changes, changes, run
 from stages.runs import fix_label
 
 
@@ -37,12 +37,11 @@ def fix(
     data: Annotated[Path, Option(help="Folder that stage data wrote.")],
     baseline: Annotated[Path, Option(help="Folder that stage pretrain wrote.")],
     out: Annotated[Path, Option(help="Folder for the fixed network, its metrics and tables.")],
-    delta: Annotated[float | None, Option(help="Final distance budget instead of the one in params.yaml.")] = None,
-    alpha: Annotated[float | None, Option(help="Share of the regulariser instead of the one in params.yaml.")] = None,
+    change: Changes = [],  # noqa: B006
     repeat: Annotated[int, Option(help="Added to the seed: a repeat of the same setting.", min=0)] = 0,
 ) -> None:
     """Fix every weight of the baseline network to few shared values, round by round."""
-    settings = load_settings().with_setting(delta=delta, alpha=alpha).repeated(repeat)
+    settings = load_settings().changed(changes(change)).repeated(repeat)
     fabric = training.launch(settings.hardware, settings.seed)
     dataset = datasets.load(data).to(fabric.device)
     model = models.build(settings.model.without_weights(), settings.seed)

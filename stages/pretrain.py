@@ -1,5 +1,6 @@
 """Stage `pretrain`: the baseline network, with weights from a file, from timm, or trained here."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,19 +11,22 @@ from typer import Option
 from pipeline import data as datasets
 from pipeline import models, training
 from pipeline.config import load_settings
+from pipeline.data import training_batches
 from pipeline.evaluation import measure
-from pipeline.results import ITERATIONS, METRICS, SETTINGS, WEIGHTS, read_run, to_csv, to_json, write_files
+from pipeline.layout import layer_table
+from pipeline.results import ITERATIONS, LAYERS, METRICS, SETTINGS, WEIGHTS, read_run, to_csv, to_json, write_files
 from pipeline.tracking import live_run
-from stages.cli import run
+from stages.cli import Changes, changes, run
 from stages.runs import baseline_label
 
 
 def pretrain(
     data: Annotated[Path, Option(help="Folder that stage data wrote.")],
     out: Annotated[Path, Option(help="Folder for the baseline network and its metrics.")],
+    change: Changes = [],  # noqa: B006
 ) -> None:
     """Make the baseline network: load its weights, or train it here."""
-    settings = load_settings()
+    settings = load_settings().changed(changes(change))
     fabric = training.launch(settings.hardware, settings.seed)
     dataset = datasets.load(data).to(fabric.device)
     dataset.check_classes(settings.model.num_classes)
@@ -32,16 +36,17 @@ def pretrain(
         models.load_weights(model, settings.model.checkpoint)
     network = fabric.setup_module(model)
 
-    with live_run(baseline_label(settings), settings.of_baseline()) as live:
+    with live_run(baseline_label(settings, os.environ.get("DVC_STAGE", "pretrain")), settings.of_baseline()) as live:
         epochs = []
+        generator = torch.Generator().manual_seed(settings.seed)
         if not trained_elsewhere:
-            generator = torch.Generator().manual_seed(settings.seed)
             epochs = training.pretrain(fabric, network, dataset, settings, generator, live.log_step)
         metrics, _ = measure(network, dataset)
         files = {
             WEIGHTS: models.weight_bytes(model),
             METRICS: to_json(metrics),
             SETTINGS: to_json(settings.of_baseline()),
+            LAYERS: to_csv(layer_table(model, next(training_batches(dataset, settings.data, 1, generator)).pixels)),
             ITERATIONS: to_csv(pd.DataFrame(epochs, columns=list(training.EPOCH_COLUMNS))),
         }
         write_files(out, files)

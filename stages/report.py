@@ -1,15 +1,23 @@
 """Stage `report`: tables, figures and the page, from saved results only."""
 
+import subprocess
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
 from pipeline.config import load_settings
-from pipeline.report.document import report_files
+from pipeline.report.document import Results, report_files
 from pipeline.results import read_run, write_files
 from stages.cli import run
-from stages.runs import baseline_folder, fixed_folders, quantised_folders
+from stages.runs import (
+    all_folders,
+    baseline_folder,
+    explore_baseline,
+    explore_folders,
+    fixed_folders,
+    quantised_folders,
+)
 
 PUBLISHED = Path("paper/published.yaml")
 
@@ -20,10 +28,22 @@ def report(
 ) -> None:
     """Write the comparison tables, the figures and index.html."""
     settings = load_settings()
-    fixed = [read_run(folder) for _, folder in fixed_folders(settings, runs)]
-    quantised = [read_run(folder) for _, folder in quantised_folders(settings, runs)]
-    write_files(out, report_files(settings, read_run(baseline_folder(runs)), fixed, quantised, PUBLISHED))
+    results = Results(
+        baseline=read_run(baseline_folder(runs)),
+        fixed=[read_run(folder) for _, folder in fixed_folders(settings, runs)],
+        quantised=[read_run(folder) for _, folder in quantised_folders(settings, runs)],
+        explore_baseline=read_run(explore_baseline(settings, runs)[1]),
+        explored=[read_run(folder) for _, folder in explore_folders(settings, runs)],
+        made=[(label.name, label.stage, read_run(folder)) for label, folder in all_folders(settings, runs)],
+        commit=_commit(),
+    )
+    write_files(out, report_files(settings, results, PUBLISHED))
     print(f"report: open {out / 'index.html'}")
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

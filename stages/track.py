@@ -9,7 +9,7 @@ from pipeline.config import load_settings
 from pipeline.results import read_run
 from pipeline.tracking import complete
 from stages.cli import run
-from stages.runs import baseline_folder, baseline_label, fixed_folders, quantised_folders, report_label
+from stages.runs import all_folders, report_label
 
 
 def track(
@@ -18,12 +18,7 @@ def track(
 ) -> None:
     """Complete MLflow: every run once, the report with its tables and figures."""
     settings = load_settings()
-    finished = [
-        (baseline_label(settings), baseline_folder(runs)),
-        *fixed_folders(settings, runs),
-        *quantised_folders(settings, runs),
-        (report_label(settings), report),
-    ]
+    finished = [*all_folders(settings, runs), (report_label(settings), report)]
     count = complete([(label, read_run(folder)) for label, folder in finished])
     print(f"track: {count} of {len(finished)} runs were missing in MLflow; `make ui` shows them")
 

@@ -4,12 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import torch
 import yaml
+from playwright.sync_api import Page, sync_playwright
 
 from pipeline import models, training
 from pipeline.config import Quantiser, Settings, load_settings
@@ -79,7 +83,8 @@ def task(settings, dataset, fabric):
 def write_tiny_profile(clone: Path) -> None:
     """Make the default profile of a clone small.
 
-    Three rounds, a grid of one cell, the setting of `fix` itself, one repeat, and two runs of one baseline method.
+    Three rounds, a grid of one cell, the setting of `fix` itself, one repeat, two runs of one baseline method, and two
+    cells to explore.
     """
     profile = clone / "profiles" / "mnist5k.yaml"
     values = yaml.safe_load(profile.read_text())
@@ -88,7 +93,8 @@ def write_tiny_profile(clone: Path) -> None:
     profile.write_text(yaml.safe_dump(values))
     params = clone / "params.yaml"
     lines = params.read_text().splitlines(keepends=True)
-    kept_numbers, kept_names = {"0.6", "0.9", "1.0", "0.01", "0.4", "1"}, {"apot-4", "apot-4-again"}
+    kept_numbers = {"0.6", "0.9", "1.0", "0.01", "0.015", "0.03", "0.4", "1", "true"}
+    kept_names = {"apot-4", "apot-4-again"}
 
     def kept(line: str) -> bool:
         words = line.split()
@@ -97,7 +103,7 @@ def write_tiny_profile(clone: Path) -> None:
         return "{method:" not in line or words[0].rstrip(":") in kept_names
 
     small = "".join(line for line in lines if kept(line))
-    params.write_text(small.replace("grid:\n  delta:\n", "grid:\n  delta:\n    - 0.01\n"))
+    params.write_text(small.replace("grid:\n  delta:\n    - 0.015\n", "grid:\n  delta:\n    - 0.01\n"))
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +148,26 @@ def clean_environment() -> dict[str, str]:
     """The environment without what the test runner, an outer DVC run or a wish for slow imports put there."""
     dropped = ("DVC_", "MLFLOW_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
     return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+
+
+# Chromium as Debian ships it; it needs a profile folder of its own and no sandbox inside containers.
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+CHROMIUM_FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+@contextmanager
+def browser_page(profile: Path, **options: Any) -> Iterator[Page]:
+    """A page in a real headless Chromium. Skips where there is none, but in CI, which installs it (.ci/run)."""
+    if CHROMIUM is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium here; .ci/run installs it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            profile, executable_path=CHROMIUM, headless=True, args=CHROMIUM_FLAGS, **options
+        )
+        try:
+            yield browser.new_page()
+        finally:
+            browser.close()

@@ -138,7 +138,14 @@ def test_broken_yaml_is_named(files):
 
 def test_another_setting_is_checked_too(files):
     settings = load(files)
-    assert settings.with_setting(delta=0.02, alpha=None).delta == 0.02
-    assert settings.with_setting(delta=None, alpha=0.0).alpha == 0
-    with pytest.raises(InputError, match="delta = 1.5"):
-        settings.with_setting(delta=1.5, alpha=None)
+    assert settings.changed({"delta": 0.02}).delta == 0.02
+    assert settings.changed({"fixing.fix_batch_norm": False}).fixing.fix_batch_norm is False
+    assert settings.changed({}) == settings
+    for key, value, message in (
+        ("delta", 1.5, "delta changed: delta = 1.5: input should be less than 1"),
+        ("fixing.colour", 1, "fixing.colour is not a setting; allowed here: fractions"),
+        ("colour.red", 1, "colour is not a setting; allowed here: profile"),
+        ("delta.x", 1, "delta.x is not a setting; delta has no parts"),
+    ):
+        with pytest.raises(InputError, match=message):
+            settings.changed({key: value})

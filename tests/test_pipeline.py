@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import ROOT, clean_environment
+from conftest import ROOT, browser_page, clean_environment
 from safetensors.torch import load_file, save_file
 
 README = (ROOT / "README.md").read_text()
@@ -82,7 +83,7 @@ def test_a_second_run_does_nothing(clone, shell, repro):
     done = shell("make repro")
     assert time.perf_counter() - start < 15  # 5 s on a quiet machine; see docs/budgets.md
     assert re.findall(r"Running stage '(.*)'", done.stdout) == ["track"]
-    assert "track: 0 of 7 runs were missing" in done.stdout
+    assert "track: 0 of 10 runs were missing" in done.stdout
     assert files_of(clone / "runs") == before
 
 
@@ -91,8 +92,9 @@ def test_mlflow_has_every_setting_once(clone, repro):
         names = connection.execute("select name from runs where lifecycle_stage = 'active' order by name").fetchall()
         stages = connection.execute("select value from tags where key = 'dvc.stage'").fetchall()
     assert [name for (name,) in names] == [
-        *("WFN delta=0.01 alpha=0.4 seed=0", "WFN delta=0.01 alpha=0.4 seed=1", "apot-4 seed=0", "apot-4-again seed=1"),
-        *("baseline test_resnet", "report"),
+        *("WFN delta=0.01 alpha=0.4 seed=0", "WFN delta=0.01 alpha=0.4 seed=1"),
+        *("WFN delta=0.015 alpha=0.4 seed=0", "WFN delta=0.03 alpha=0.4 seed=0"),
+        *("apot-4 seed=0", "apot-4-again seed=1", "baseline test_resnet", "report"),
     ]
     assert {"fix", "pretrain", "report"} <= {stage for (stage,) in stages}
 
@@ -144,9 +146,11 @@ def test_a_new_method_is_one_module_and_one_line(clone, shell, repro):
 
 
 def test_dvc_shows_metrics_and_plots(shell, repro):
-    shown = json.loads(shell("dvc metrics show --json").stdout)
-    assert "runs/mnist5k/fix/metrics.json" in json.dumps(shown)
-    assert "iterations.csv" in shell("dvc plots show --json").stdout
+    (shown,) = json.loads(shell("dvc metrics show --json").stdout).values()
+    assert shown["data"].keys() == {"runs/mnist5k/baseline/metrics.json", "runs/mnist5k/fix/metrics.json"}
+    plots = json.loads(shell("dvc plots show --json").stdout)
+    assert "errors" not in plots
+    assert sorted(plots["data"]) == ["Centres after each round", "Entropy after each round", "Top-1 after each round"]
 
 
 def test_everything_stays_in_the_clone(clone, repro):
@@ -154,8 +158,10 @@ def test_everything_stays_in_the_clone(clone, repro):
     assert {path.split("/")[0] for _, path in (line.split() for line in status.splitlines())} == {"dvc.lock", "reports"}
 
 
-def test_make_ui(clone, repro):
-    """MLflow answers on loopback."""
+@pytest.fixture(scope="module")
+def ui(clone, repro):
+    """MLflow as `make ui` starts it, on loopback; its address, once it answers."""
+    address = "http://127.0.0.1:5000"
     with subprocess.Popen(
         ["make", "ui"], cwd=clone, env=clean_environment(), start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -164,15 +170,36 @@ def test_make_ui(clone, repro):
             deadline = time.monotonic() + 120
             while True:
                 try:
-                    with urllib.request.urlopen("http://127.0.0.1:5000/", timeout=5) as answer:
+                    with urllib.request.urlopen(address, timeout=5) as answer:
                         assert b"MLflow" in answer.read()
                     break
                 except (urllib.error.URLError, ConnectionError):
                     assert server.poll() is None
                     assert time.monotonic() < deadline
                     time.sleep(0.5)
+            yield address
         finally:
             os.killpg(server.pid, signal.SIGTERM)
+
+
+def test_mlflow_compares_runs_without_any_setting_up(clone, ui, tmp_path):
+    """Compare, as the list of runs opens it: parallel coordinates of what differs between the runs, and their top-1."""
+    with sqlite3.connect(clone / "mlflow.db") as connection:
+        found = connection.execute(
+            "select run_uuid, runs.experiment_id from runs join experiments using (experiment_id) "
+            "where experiments.name = 'weight-fixing-mnist5k-explore' and runs.name like 'WFN%'"
+        ).fetchall()
+    assert len(found) == 2
+    runs, experiments = (
+        urllib.parse.quote(json.dumps(sorted(set(map(str, part))))) for part in zip(*found, strict=True)
+    )
+    with browser_page(tmp_path) as page:
+        page.goto(f"{ui}/#/compare-runs?runs={runs}&experiments={experiments}")
+        page.get_by_text("Parallel Coordinates Plot").wait_for()
+        axes = page.locator(".axis-title")
+        axes.first.wait_for()
+        assert axes.all_text_contents() == ["delta", "top1"]
+        assert "WFN delta=0.015 alpha=0.4 seed=0" in page.inner_text("body")
 
 
 def test_ci_runs_make_test():
@@ -203,7 +230,9 @@ def changed(path, old, new):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--delta 1.5", "delta = 1.5: input should be less than 1"),
+        ("--set delta=1.5", "delta changed: delta = 1.5: input should be less than 1"),
+        ("--set delta", "--set delta: key=value is needed"),
+        ("--set fixing.colour=1", "fixing.colour is not a setting; allowed here: fractions"),
         ("--data nowhere", "No such file or directory: nowhere/"),
     ],
 )

@@ -1,15 +1,21 @@
+import dataclasses
 import re
 from base64 import b64decode
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from safetensors.numpy import save_file
 
-from pipeline.report import figures, tables
-from pipeline.report.document import report_files
+from pipeline.report import figures, formats, tables, weights
+from pipeline.report.document import DRAWN_ONLY, Results, report_files
 from pipeline.report.page import Section, page
+from pipeline.report.rounds import rounds
+from pipeline.report.style import render
 from pipeline.results import Run
 
 PUBLISHED = ROOT / "paper" / "published.yaml"
@@ -39,7 +45,6 @@ def run(top1, settings=None, *, unique=100, entropy=4.0, parameters=1_000_000, f
     return Run(Path("run"), metrics, settings or {}, iterations, centres, seconds=60.0)
 
 
-BASELINE = run(98.0, unique=900_000, entropy=19.0)
 FIXED = [
     run(97.5, {"delta": 0.01, "alpha": 0.4, "seed": 0}, unique=140, entropy=3.5),
     run(97.9, {"delta": 0.01, "alpha": 0.4, "seed": 1}, unique=150, entropy=3.7),
@@ -53,11 +58,41 @@ QUANTISED = [
     run(97.8, {"method": "apot", "bits": 3, "seed": 0}, unique=8000, entropy=5.0),
     run(96.0, {"method": "halves", "seed": 0}, unique=3, entropy=1.0),
 ]
+LAYOUT = pd.DataFrame(
+    {
+        **{"parameter": ["conv.weight", "bn.weight", "fc.weight"], "weights": [4, 2, 2], "uses": [9, 9, 1]},
+        **{role: [False, role == "batch_norm", False] for role in ("batch_norm", "downsample", "first", "last")},
+    }
+)
+BEFORE = {"conv.weight": [0.4, -0.6, 0.01, 0.5], "bn.weight": [0.8, 0.7], "fc.weight": [-0.5, 0.0]}
+AFTER = {"conv.weight": [0.5, -0.5, 0.0, 0.5], "bn.weight": [0.75, 0.75], "fc.weight": [-0.5, 0.0]}
+BASELINE = dataclasses.replace(run(98.0, unique=900_000, entropy=19.0), layers=LAYOUT)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Runs with weights: the folder of every fixed network holds AFTER, the baseline's BEFORE."""
+    folders = []
+    for parameters in (BEFORE, AFTER):
+        folder = tmp_path_factory.mktemp("run")
+        save_file(
+            {name: np.array(values, np.float32) for name, values in parameters.items()}, folder / "model.safetensors"
+        )
+        folders.append(folder)
+    baseline = dataclasses.replace(BASELINE, folder=folders[0])
+    fixed = [dataclasses.replace(each, folder=folders[1]) for each in FIXED]
+    explored = [
+        run(90 + 100 * delta + alpha, {"delta": delta, "alpha": alpha, "fixing": {"fix_batch_norm": batch_norm}})
+        for delta in (0.01, 0.02) for alpha in (0.0, 0.4) for batch_norm in (True, False)
+    ]  # fmt: skip
+    small = run(92.0, {"model": {"name": "test_resnet"}})
+    made = [("baseline", "pretrain", baseline), ("WFN", "fix", fixed[0])]
+    return Results(baseline, fixed, QUANTISED, small, explored, made, commit="0123abcd")
 
 
 @pytest.fixture
-def files(settings):
-    return report_files(settings, BASELINE, FIXED, QUANTISED, PUBLISHED)
+def files(settings, results):
+    return report_files(settings, results, PUBLISHED)
 
 
 def test_comparison_by_hand():
@@ -112,33 +147,121 @@ def test_published_rows_stand_beside_the_same_data_and_model_only():
 
 def test_markdown_by_hand():
     frame = pd.DataFrame({"method": ["WFN", "Baseline"], "delta": [0.01, None], "unique": [1234, 5]})
-    assert tables.to_markdown(frame) == (
+    assert formats.to_markdown(frame) == (
         "| Method | δ | Unique values |\n| --- | --- | --- |\n| WFN | 0.01 | 1,234 |\n| Baseline |  | 5 |\n"
     )
 
 
 def test_html_is_escaped():
     frame = pd.DataFrame({"method": ["<b>"], "top1": [1.0]})
-    assert "<td>&lt;b&gt;</td><td class=number>1.00</td>" in tables.to_html(frame)
+    assert '<td>&lt;b&gt;</td><td class=number data-value="1.0">1.00</td>' in formats.to_html(frame)
     assert "<h2>&lt;i&gt;</h2>" in page("t", "h", [Section("<i>", "", frame)])
+
+
+def test_latex_by_hand():
+    frame = pd.DataFrame({"method": ["a_b & c", "Baseline"], "delta": [0.01, None], "zero_share": [0.25, 0.5]})
+    assert formats.to_latex(frame).splitlines() == [
+        r"\begin{tabular}{lrr}",
+        r"\toprule",
+        r"Method & $\delta$ & Zeros \\",
+        r"\midrule",
+        r"a\_b \& c & 0.01 & 25.0\% \\",
+        r"Baseline &  & 50.0\% \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_every_column_of_every_table_has_a_heading(files):
+    for name, content in files.items():
+        if name.endswith(".csv") and name.removesuffix(".csv") not in DRAWN_ONLY:
+            assert set(pd.read_csv(BytesIO(content)).columns) <= set(formats.COLUMNS), name
+
+
+def test_beside_the_published_rows_by_hand():
+    same, _ = tables.published(PUBLISHED, "imagenet", "resnet18.tv_in1k")
+    both = tables.beside_published(tables.comparison(BASELINE, FIXED), same).set_index("delta")
+    assert sorted(both.index) == [0.0075, 0.01, 0.015]
+    row = both.loc[0.01]
+    assert (row["top1"], row["published_top1"]) == (97.5, 69.7)
+    assert row["difference"] == pytest.approx(27.8)
+    assert (row["unique_as_published"], row["published_unique"]) == (131, 164)
+    nothing, _ = tables.published(PUBLISHED, "mnist5k", "resnet18")
+    assert len(tables.beside_published(tables.comparison(BASELINE, FIXED), nothing)) == 0
+
+
+def test_layer_by_layer_by_hand(results):
+    before = weights.read_baseline(results.baseline, LAYOUT)
+    after = weights.read_weights(results.fixed[0], LAYOUT)
+    table = weights.layerwise(LAYOUT, before, after)
+    assert after.values.tolist() == [-0.5, 0, 0.5, 0.75]
+    assert table["unique"].tolist() == [3, 1, 2]
+    assert table["cumulative_unique"].tolist() == [3, 4, 4]
+    assert table["entropy"].tolist() == [1.5, 0, 1]
+    assert table["zero_share"].tolist() == [0.25, 0, 0.5]
+    assert table["kind"].tolist() == ["weight", "batch-norm", "weight"]
+    conv = np.median([0.25, 1 / 6, 1, 0])
+    assert table["moved"].tolist() == pytest.approx([conv, np.mean([0.05 / 0.8, 0.05 / 0.7]), 0], abs=1e-6)
+
+
+def test_representation_cost_by_hand(results):
+    after = weights.read_weights(results.fixed[0], LAYOUT)
+    centres = pd.DataFrame({"value": [0.5, -0.5, 0, 0.75], "share": [0.25] * 4, "term_count": [1, 1, 0, 2]})
+    cost = weights.representation(LAYOUT, after, centres)
+    assert cost["cost_bits"] == pytest.approx(2)  # four values, equally long codes
+    assert cost["cost"] == pytest.approx(2 / 32)
+    uses = 4 * 9 + 2 * 9 + 2 * 1
+    assert cost["shift_adds"] == pytest.approx((9 * 3 * 1 + 9 * 2 * 2 + 1 * 1) / uses)
+    # Batch-norm that stays float: 32 bits for it, and no multiplication by shifts.
+    cost = weights.representation(LAYOUT, after, centres[centres["value"] != 0.75])
+    assert cost["cost_bits"] == pytest.approx((2 * 38 + 32 * 18) / uses)
+    assert cost["shift_adds"] == pytest.approx((9 * 3 + 1) / 38)
+
+
+def test_what_was_moved_by_hand(results):
+    before = weights.read_baseline(results.baseline, LAYOUT)
+    after = weights.read_weights(results.fixed[0], LAYOUT)
+    moved = weights.moved(before, after)
+    assert moved["share"].is_monotonic_increasing
+    assert moved["share"].iloc[0] == pytest.approx(2 / 7)  # of the seven weights other than zero, two stayed
+    assert moved["share"].iloc[-1] == 1
+    distribution = weights.distribution(before, after)
+    assert distribution["after"].sum() <= 1
+    assert distribution["before"].sum() > 0.7
+
+
+def test_pareto_front_by_hand():
+    table = pd.DataFrame({"megabytes": [5.0, 1, 2, 3, 2], "top1": [99.0, 90, 95, 94, 96]})
+    front = figures.pareto_front(table)
+    assert front["megabytes"].tolist() == [1, 2, 5]
+    assert front["top1"].tolist() == [90, 96, 99]
+
+
+def test_every_method_is_a_series(results):
+    table = tables.quantisers(results.baseline, results.fixed, results.quantised, fixing_epochs=9)
+    legend = figures.accuracy_against_size(table).axes[0].get_legend()
+    labels = {text.get_text() for text in legend.get_texts()}
+    assert labels == {"Baseline, 2.4 MB as float32", "Pareto front", "WFN", "APoT", "halves"}
+
+
+def test_nine_panels(results):
+    figure = figures.exploration(tables.explored(results.explore_baseline, results.explored))
+    assert len(figure.axes) == 9
+    alpha = figure.axes[0].get_lines()
+    assert [line.get_label() for line in alpha] == ["δ = 0.01", "δ = 0.02", "Baseline"]
+    assert alpha[0].get_xdata().tolist() == [0, 0.4]
+    assert alpha[0].get_ydata().tolist() == [91, 91.4]
 
 
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_same_figure_same_bytes(kind):
-    def drawn():
-        table = tables.comparison(BASELINE, FIXED)
-        return [
-            figures.render(figures.accuracy_against_size(table), kind),
-            figures.render(figures.rounds(FIXED[0].iterations, FIXED[0].centres), kind),
-        ]
-
-    assert drawn() == drawn()
-    magic = {"svg": b"<?xml", "png": b"\x89PNG"}[kind]
-    assert all(picture.startswith(magic) for picture in drawn())
+    drawn = [render(rounds(FIXED[0].iterations, FIXED[0].centres), kind) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0].startswith({"svg": b"<?xml", "png": b"\x89PNG"}[kind])
 
 
 def test_the_four_panels():
-    panels = figures.rounds(FIXED[0].iterations, FIXED[0].centres).axes
+    panels = rounds(FIXED[0].iterations, FIXED[0].centres).axes
     titles = [axes.get_title() for axes in panels if axes.get_title()]
     assert titles == [
         "Weights fixed",
@@ -175,29 +298,38 @@ class Page(HTMLParser):
 def test_the_page_holds_everything_itself(files):
     text = files["index.html"].decode()
     found = Page(text)
-    assert [image["alt"] for image in found.images] == ["Accuracy against size", "Over the fixing rounds"]
-    for image, name in zip(found.images, ("accuracy-size.svg", "rounds.svg"), strict=True):
+    names = ("accuracy-size.svg", "rounds.svg", "exploration.svg", "what-changed.svg", "layers.svg")
+    assert len(found.images) == len(names)
+    for image, name in zip(found.images, names, strict=True):
         head, _, data = image["src"].partition(",")
         assert head == "data:image/svg+xml;base64"
         assert b64decode(data) == files[name]
     assert not re.search(r'(?:src|href)="(?!data:)', text)
-    assert "Published elsewhere" in found.headings
+    assert {"Published elsewhere", "How it was made", "WFN against other methods"} <= set(found.headings)
+    assert "Code at commit 0123abcd" in text
+    assert "dvc repro pretrain" in text
     assert "1.0 million weights → 140 values, 3.50 bits each, 9.1 × smaller, -0.5 points (top-1 97.5 %)" in text
 
 
-def test_the_report_is_complete_and_repeatable(files, settings):
-    assert sorted(files) == sorted(
-        [
-            *("accuracy-size.png", "accuracy-size.svg", "rounds.png", "rounds.svg", "comparison.csv", "comparison.md"),
-            *(
-                "fates.csv",
-                "fates.md",
-                "quantisers.csv",
-                "quantisers.md",
-                "index.html",
-                "metrics.json",
-                "settings.json",
-            ),
-        ]
-    )
-    assert report_files(settings, BASELINE, FIXED, QUANTISED, PUBLISHED) == files
+PICTURES = ("accuracy-size", "rounds", "exploration", "what-changed", "layers")
+TABLES = (
+    *("comparison", "quantisers", "fates", "representation", "exploration", "layers", "provenance"),
+    "published-elsewhere",
+)
+
+
+def test_the_report_is_complete_and_repeatable(files, settings, results):
+    pictures = {f"{name}.{kind}" for name in PICTURES for kind in ("svg", "png")}
+    texts = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")}
+    texts |= {f"{name}.csv" for name in DRAWN_ONLY}
+    assert files.keys() == pictures | texts | {"index.html", "metrics.json", "settings.json"}
+    assert report_files(settings, results, PUBLISHED) == files
+
+
+def test_what_the_literature_says_holds_on_the_default_profile():
+    """Uniform values at 8 bits lose less than half a point, APoT at 4 bits is within one of the baseline."""
+    table = pd.read_csv(ROOT / "reports" / "mnist5k" / "quantisers.csv").set_index(["method", "bits"])
+    assert table.loc[("Uniform (LSQ)", 8), "drop"] > -0.5
+    assert abs(table.loc[("APoT", 4), "drop"]) < 1
+    repeated = table[table["runs"] >= 3]
+    assert {method for method, _ in repeated.index} == {"APoT", "WFN"}

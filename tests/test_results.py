@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 
@@ -6,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from pipeline.results import read_run, sweep_folder, to_csv, to_json, write_files
+from pipeline.results import read_run, to_csv, to_json, write_files
 
 
 def test_written_and_read(tmp_path):
@@ -49,9 +48,3 @@ def test_a_write_that_fails_loses_and_leaves_nothing(tmp_path):
     assert "OSError" in done.stderr
     assert f"{tmp_path}/b.json" in done.stderr
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.json": "old", "b.json": "old"}
-
-
-def test_folders_of_the_sweep_are_those_of_dvc_yaml(tmp_path):
-    assert sweep_folder(tmp_path, 0.0075, 0.4) == tmp_path / "sweep" / "delta-0.0075_alpha-0.4"
-    assert "sweep/delta-${item.delta}_alpha-${item.alpha}/metrics.json" in (ROOT / "dvc.yaml").read_text()
-    assert json.loads(to_json({"a": 1})) == {"a": 1}

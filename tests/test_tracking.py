@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -78,15 +79,37 @@ def test_logged_completely_and_once(repository):
 
 def test_a_live_run_is_known_afterwards(repository):
     run = finished_run(repository / "run")
-    with live_run(LABEL, run.settings) as live:
+    with live_run(LABEL, run.settings, after=0) as live:
         live.log_step(0, {"entropy": 2.0})
         assert logged_keys(repository / "mlflow.db") == set()
         live.finish(run)
     assert logged_keys(repository / "mlflow.db") == {key_of(run)}
     assert complete([(LABEL, run)]) == 0
-    with live_run(LABEL, run.settings) as repeat:  # the same result again: no second run
+    with live_run(LABEL, run.settings, after=0) as repeat:  # the same result again: no second run
         repeat.finish(run)
     assert len(runs(repository)) == 1
+
+
+def test_short_work_is_left_to_the_last_stage(repository):
+    run = finished_run(repository / "run")
+    with live_run(LABEL, run.settings, after=60) as live:
+        live.log_step(0, {"entropy": 2.0})
+        live.finish(run)
+    assert not (repository / "mlflow.db").exists()
+    assert complete([(LABEL, run)]) == 1
+
+
+def test_a_run_that_is_opened_later_has_all_its_steps(repository):
+    run = finished_run(repository / "run")
+    with live_run(LABEL, run.settings, after=0.5) as live:
+        live.log_step(0, {"entropy": 2.0})
+        assert not (repository / "mlflow.db").exists()
+        time.sleep(0.5)
+        live.log_step(1, {"entropy": 3.0})
+        live.finish(run)
+    (logged,) = runs(repository)
+    history = client(repository).get_metric_history(logged.info.run_id, "rounds/entropy")
+    assert [(point.step, point.value) for point in history] == [(0, 2.0), (1, 3.0)]
 
 
 def test_a_lost_database_is_completed(repository):
@@ -99,7 +122,7 @@ def test_a_lost_database_is_completed(repository):
 
 def test_work_that_is_broken_off_is_not_a_result(repository):
     run = finished_run(repository / "run")
-    with pytest.raises(KeyboardInterrupt), live_run(LABEL, run.settings):
+    with pytest.raises(KeyboardInterrupt), live_run(LABEL, run.settings, after=0):
         raise KeyboardInterrupt
     (broken,) = runs(repository)
     assert broken.info.status == "FAILED"
@@ -109,7 +132,7 @@ def test_work_that_is_broken_off_is_not_a_result(repository):
 def test_a_failure_is_one_warning(repository, capsys):
     (repository / "mlflow.db").mkdir()  # no database can be made here
     run = finished_run(repository / "run")
-    live = LiveRun(LABEL, run.settings)
+    live = LiveRun(LABEL, run.settings, after=0)
     live.log_step(0, {"entropy": 2.0})
     live.finish(run)
     assert capsys.readouterr().err.count("warning: MLflow tracking stopped: ") == 1

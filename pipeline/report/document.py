@@ -2,90 +2,175 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from pipeline.config import Settings
-from pipeline.report import figures, tables
+from pipeline.report import figures, formats, tables, weights
 from pipeline.report.page import Section, page
+from pipeline.report.rounds import rounds
+from pipeline.report.style import render
 from pipeline.results import METRICS, SETTINGS, Run, to_csv, to_json
 
+# Frames for a figure, too long to be read as a table.
+DRAWN_ONLY = {"distribution", "moved"}
 
-def report_files(
-    settings: Settings, baseline: Run, fixed: Sequence[Run], quantised: Sequence[Run], published_file: Path
-) -> dict[str, bytes]:
-    """Every file of the report, name -> content.
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that a report is made of.
 
     fixed: the run of stage `fix` first, then its repeats and the sweep. quantised: those of stage `quantise`.
+    made: name, DVC stage and run of each, in the order of the pipeline. commit: of the code that made the report.
     """
-    main = fixed[0]
-    if main.iterations is None or main.centres is None:
-        raise FileNotFoundError(f"{main.folder}: iterations.csv and centres.csv are needed for the figures")
-    comparison = tables.comparison(baseline, fixed)
-    quantisers = tables.quantisers(baseline, fixed, quantised, settings.training_epochs)
-    fates = tables.fates(main)
-    same, others = tables.published(published_file, settings.data.name, settings.model.name)
-    frames = {"comparison": comparison, "quantisers": quantisers, "fates": fates} | (
-        {"published": same} if len(same) else {}
-    )
-    pictures = {
-        "accuracy-size": figures.accuracy_against_size(comparison),
-        "rounds": figures.rounds(main.iterations, main.centres),
-    }
-    rendered = {f"{name}.{kind}": figures.render(pictures[name], kind) for name in pictures for kind in ("svg", "png")}
 
-    main_setting = f"δ = {settings.delta:g}, α = {settings.alpha:g}"
-    sections = [
-        Section(
+    baseline: Run
+    fixed: Sequence[Run]
+    quantised: Sequence[Run]
+    explore_baseline: Run
+    explored: Sequence[Run]
+    made: Sequence[tuple[str, str, Run]]
+    commit: str
+
+
+def report_files(settings: Settings, results: Results, published_file: Path) -> dict[str, bytes]:
+    """Every file of the report, name -> content."""
+    frames = _frames(settings, results, published_file)
+    pictures = _pictures(results.fixed[0], frames)
+    files = {f"{name}.{kind}": render(picture, kind) for name, picture in pictures.items() for kind in ("svg", "png")}
+    sections = _sections(settings, results, frames, files)
+    title = f"Weight fixing: {settings.model.name} on {settings.data.name}"
+    texts = {"index.html": page(title, _headline(results.fixed[0], results.baseline), sections)}
+    for name, frame in frames.items():
+        texts[f"{name}.csv"] = to_csv(frame).decode()
+        if name not in DRAWN_ONLY:
+            texts[f"{name}.md"] = formats.to_markdown(frame)
+            texts[f"{name}.tex"] = formats.to_latex(frame)
+    # metrics.json and settings.json make the report a run of its own for MLflow.
+    summary = {METRICS: to_json(_summary(frames["comparison"])), SETTINGS: to_json(settings.model_dump(mode="json"))}
+    return files | {name: text.encode() for name, text in texts.items()} | summary
+
+
+def _frames(settings: Settings, results: Results, published_file: Path) -> dict[str, pd.DataFrame]:
+    """The tables by name; one without rows is left out."""
+    main, baseline = results.fixed[0], results.baseline
+    layout = baseline.layers
+    if layout is None or main.iterations is None or main.centres is None:
+        raise FileNotFoundError(f"{main.folder}, {baseline.folder}: iterations.csv, centres.csv, layers.csv are needed")
+    before, after = weights.read_baseline(baseline, layout), weights.read_weights(main, layout)
+    comparison = tables.comparison(baseline, results.fixed)
+    same, elsewhere = tables.published(published_file, settings.data.name, settings.model.name)
+    frames = {
+        "comparison": comparison,
+        "published": tables.beside_published(comparison, same),
+        "published-same": same,
+        "published-elsewhere": elsewhere,
+        "quantisers": tables.quantisers(baseline, results.fixed, results.quantised, settings.training_epochs),
+        "fates": tables.fates(main),
+        "representation": tables.representation(results.fixed, layout),
+        "exploration": tables.explored(results.explore_baseline, results.explored),
+        "layers": weights.layerwise(layout, before, after),
+        "distribution": weights.distribution(before, after),
+        "moved": weights.moved(before, after),
+        "provenance": tables.provenance(results.made),
+    }
+    return {name: frame for name, frame in frames.items() if len(frame)}
+
+
+def _pictures(main: Run, frames: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+    assert main.iterations is not None
+    assert main.centres is not None
+    return {
+        "accuracy-size": figures.accuracy_against_size(frames["quantisers"]),
+        "rounds": rounds(main.iterations, main.centres),
+        "exploration": figures.exploration(frames["exploration"]),
+        "layers": figures.layerwise(frames["layers"]),
+        "what-changed": figures.what_changed(frames["distribution"], frames["moved"], frames["layers"]),
+    }
+
+
+def _sections(
+    settings: Settings, results: Results, frames: dict[str, pd.DataFrame], files: dict[str, bytes]
+) -> list[Section]:
+    """The page's parts in order: a heading, a note, and a table or a figure by name."""
+    main = results.fixed[0]
+    setting = f"δ = {settings.delta:g}, α = {settings.alpha:g}, seed {settings.seed}"
+    explore = results.explore_baseline.settings["model"]["name"]
+    parts = [
+        (
             "Baseline and fixed networks",
             f"{settings.model.name} on {settings.data.name}, seed {settings.seed}, n = 1 run per row. Entropy and "
             "counts are of the whole network, zeros included; “as published” leaves out the zero value and the "
             "down-sample layers, as the paper's tables do.",
-            comparison,
+            "comparison",
         ),
-        Section(
+        (
+            "Beside the published figures",
+            "Same data set and model, in the accounting of the published tables.",
+            "published",
+        ),
+        ("Published for this data set and model", "Measured by others.", "published-same"),
+        (
+            "Accuracy against size",
+            "Size: the whole network with entropy-coded weights, codebooks, tables and buffers. Bars: standard "
+            "deviation over n runs, where there is more than one. The front joins what nothing else beats in both.",
+            "accuracy-size.svg",
+        ),
+        (
             "WFN against other methods",
             "The same baseline network, data and number of training epochs for all; means over the runs of a setting, "
             "± their standard deviation. Entropy and unique values are of the values as multiplied out; index entropy "
             "is of the indices into each codebook, with the scale factored out. Sizes are of the whole network: "
             "indices, tables, codebooks, float parameters and buffers. Bits are a weight's; the first and the last "
             "layer have 8 with APoT and LSQ. Activations are float where no bits are given.",
-            quantisers,
+            "quantisers",
         ),
-        Section(
-            "What became of every weight",
-            f"{main.metrics['parameters']:,} parameters at {main_setting}.",
-            fates,
+        ("Over the fixing rounds", f"{setting}.", "rounds.svg"),
+        (
+            "How the settings act",
+            f"{explore}, a small network with a baseline of its own on the same data, so that every combination could "
+            "be run once (n = 1). Top-1 against its baseline; values are counted in the whole network, so batch-norm "
+            "that stays float adds its own.",
+            "exploration.svg",
         ),
-        Section(
-            "Accuracy against size",
-            "Size: the whole network with entropy-coded weights, its codebook, tables and buffers.",
-            rendered["accuracy-size.svg"],
+        ("The settings in numbers", f"{explore} on {settings.data.name}.", "exploration"),
+        ("What became of every weight", f"{main.metrics['parameters']:,} parameters at {setting}.", "fates"),
+        (
+            "What changed",
+            f"{setting}. Weights beyond the outermost 0.2 % are not in the first panel; a relative distance of 1 is a "
+            "weight that became zero.",
+            "what-changed.svg",
         ),
-        Section("Over the fixing rounds", f"{main_setting}.", rendered["rounds.svg"]),
-        *_elsewhere(others),
+        ("Layer by layer", f"{setting}. The numbers are in layers.csv.", "layers.svg"),
+        (
+            "Representation cost",
+            "Mean over all uses of a weight in one forward pass: the length of its value's code, and how many shifts "
+            "and adds multiplying by it takes (one per power of two).",
+            "representation",
+        ),
+        (
+            "Published elsewhere",
+            "Other data sets or models: for orientation, not for comparison with the rows above.",
+            "published-elsewhere",
+        ),
+        (
+            "How it was made",
+            f"Code at commit {results.commit}. Each result comes from one stage of dvc.yaml; seconds are of the work "
+            "itself, without start-up.",
+            "provenance",
+        ),
     ]
-    sections[1:1] = _published(same)
-    title = f"Weight fixing: {settings.model.name} on {settings.data.name}"
-    texts = {"index.html": page(title, _headline(main, baseline), sections)}
-    for name, frame in frames.items():
-        texts[f"{name}.csv"] = to_csv(frame).decode()
-        texts[f"{name}.md"] = tables.to_markdown(frame)
-    # metrics.json and settings.json make the report a run of its own for MLflow.
-    summary = {METRICS: to_json(_summary(comparison)), SETTINGS: to_json(settings.model_dump(mode="json"))}
-    return rendered | {name: text.encode() for name, text in texts.items()} | summary
-
-
-def _published(rows: pd.DataFrame) -> list[Section]:
-    note = "Same data set and model, measured by others; compare with the columns “as published”."
-    return [Section("Published figures", note, rows.drop(columns="data"))] if len(rows) else []
-
-
-def _elsewhere(rows: pd.DataFrame) -> list[Section]:
-    note = "Other data sets or models: for orientation, not for comparison with the rows above."
-    return [Section("Published elsewhere", note, rows)] if len(rows) else []
+    sections = [
+        Section(heading, note, files[name] if name in files else frames[name])
+        for heading, note, name in parts
+        if name in files or name in frames
+    ]
+    return [*sections, Section("Settings", "", json.dumps(settings.model_dump(mode="json"), indent=2))]
 
 
 def _headline(run: Run, baseline: Run) -> str:

@@ -1,9 +1,6 @@
-"""Figures of the report: each is a function of data frames; the same frames give the same bytes."""
+"""Figures of the report, each a function of data frames (rounds.py has the one over the rounds)."""
 
 from __future__ import annotations
-
-import io
-from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -11,131 +8,153 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-# Okabe and Ito's colours: distinct for the colour-blind; their lightness differs, so they are distinct in grey too.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo")
-STYLE: Any = {
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.size": 9,
-    "grid.alpha": 0.3,
-    "grid.linewidth": 0.6,
-    "hatch.linewidth": 0.4,
-    "legend.frameon": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "weight-fixing",
-}
-MOST_USED = 15
+from pipeline.report.style import COLOURS, HATCHES, MARKERS, STYLE
+
+# Of the labels of neighbouring points, which would otherwise cover each other; in points above their point.
+LABEL_HEIGHTS = (14, -14, 28, -28, 42)
 
 
 def accuracy_against_size(table: pd.DataFrame) -> Figure:
-    """Top-1 against the entropy-coded size of every setting, with the baseline's accuracy as a line.
+    """Top-1 against the entropy-coded size, one series per method, the Pareto front marked; the baseline as a line.
 
-    table: as `tables.comparison` makes it.
+    table: as `tables.quantisers` makes it.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6, 4), layout="constrained")
+        figure = Figure(figsize=(7, 4.5), layout="constrained")
         axes = figure.add_subplot()
         baseline = table[table["method"] == "Baseline"].iloc[0]
-        fixed = table[table["method"] != "Baseline"].sort_values("megabytes")
+        others = table[table["method"] != "Baseline"].sort_values("megabytes", kind="stable")
         label = f"Baseline, {baseline['megabytes']:.1f} MB as float32"
         axes.axhline(baseline["top1"], color=COLOURS[7], linestyle="--", linewidth=1, label=label)
-        for i, (alpha, group) in enumerate(fixed.groupby("alpha")):
-            axes.plot(
-                group["megabytes"], group["top1"], marker="os^Dv"[i % 5], color=COLOURS[i], label=f"WFN, α = {alpha:g}"
-            )
-            for _, row in group.iterrows():
-                axes.annotate(
-                    f"δ = {row['delta']:g}", (row["megabytes"], row["top1"]), (0, 7), textcoords="offset points",
-                    ha="center", fontsize=8,
-                )  # fmt: skip
-        axes.margins(x=0.15, y=0.25)
-        axes.set(xlabel="Entropy-coded size of all weights, MB", ylabel="Top-1, % of test images")
-        axes.legend(loc="best")
+        front = pareto_front(others)
+        axes.step(front["megabytes"], front["top1"], where="post", color="0.6", linewidth=4, alpha=0.5, zorder=1,
+                  label="Pareto front")  # fmt: skip
+        for i, (method, group) in enumerate(others.groupby("method", sort=True)):
+            spread = group.get("top1_spread")
+            axes.errorbar(
+                group["megabytes"], group["top1"], spread, marker=MARKERS[i % len(MARKERS)], markersize=7, capsize=3,
+                color=COLOURS[i % len(COLOURS)], linewidth=1, label=str(method),
+            )  # fmt: skip
+        for place, (_, row) in enumerate(others.iterrows()):
+            axes.annotate(
+                _setting(row), (row["megabytes"], row["top1"]), (0, LABEL_HEIGHTS[place % len(LABEL_HEIGHTS)]),
+                textcoords="offset points", ha="center", va="center", fontsize=7,
+                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "0.5"},
+            )  # fmt: skip
+        axes.margins(x=0.1, y=0.25)
+        axes.set(xlabel="Entropy-coded size of the whole network, MB", ylabel="Top-1, % of test images")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
         return figure
 
 
-def rounds(iterations: pd.DataFrame, centres: pd.DataFrame) -> Figure:
-    """The four panels over the fixing rounds of one network, from its iterations.csv and centres.csv."""
+def _setting(row: pd.Series) -> str:
+    runs = f", n = {row['runs']:.0f}" if row["runs"] > 1 else ""
+    if pd.notna(row.get("bits")):
+        return f"{row['bits']:.0f} bit{runs}"
+    return f"δ = {row['delta']:g}{runs}" if pd.notna(row.get("delta")) else runs.removeprefix(", ")
+
+
+def pareto_front(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that no other row beats in both size and accuracy, smallest first."""
+    ordered = table.sort_values(["megabytes", "top1"], ascending=[True, False], kind="stable")
+    best = ordered["top1"].cummax()
+    return ordered[ordered["top1"] > best.shift(fill_value=float("-inf"))]
+
+
+EXPLORED = (("top1", "Top-1, %"), ("unique", "Unique values"), ("entropy", "Entropy, bits"))
+
+
+def exploration(table: pd.DataFrame) -> Figure:
+    """Three by three panels: how alpha, delta and fixing batch-norm act on top-1, unique values and entropy.
+
+    table: as `tables.explored` makes it. The first two columns are with batch-norm fixed, the third is at the largest
+    alpha.
+    """
+    runs, baseline = table[table["method"] == "WFN"], table[table["method"] == "Baseline"].iloc[0]
+    fixed = runs[runs["fix_batch_norm"].astype(bool)]
+    strongest = runs[runs["alpha"] == runs["alpha"].max()]
+    columns = (
+        ("alpha", "Regulariser α", "delta", "δ", fixed),
+        ("delta", "Budget δ", "alpha", "α", fixed),
+        ("batch_norm", "Batch-norm", "delta", "δ", strongest),
+    )
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 8), layout="constrained")
+        panels = figure.subplots(len(EXPLORED), len(columns), sharex="col", sharey="row")
+        for column, (x, x_label, series, name, chosen) in enumerate(columns):
+            chosen = chosen.assign(batch_norm=chosen["fix_batch_norm"].map({True: "fixed", False: "float"}))
+            for row, (y, y_label) in enumerate(EXPLORED):
+                axes = panels[row][column]
+                for i, (value, group) in enumerate(chosen.groupby(series)):
+                    ordered = group.sort_values(x)
+                    axes.plot(ordered[x], ordered[y], marker=MARKERS[i], color=COLOURS[i], label=f"{name} = {value:g}")
+                if y == "top1":
+                    axes.axhline(baseline[y], color=COLOURS[7], linestyle="--", linewidth=1, label="Baseline")
+                if y == "unique":
+                    axes.set_yscale("log")
+                if column == 0:
+                    axes.set_ylabel(y_label)
+            panels[0][column].legend(fontsize=8)
+            panels[-1][column].set_xlabel(x_label)
+        return figure
+
+
+def layerwise(table: pd.DataFrame) -> Figure:
+    """Distinct values, those up to and including a layer, and entropy, per parameter from input to output.
+
+    table: as `weights.layerwise` makes it.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 7.5), layout="constrained")
+        panels = figure.subplots(3, 1, sharex=True)
+        places = range(1, len(table) + 1)
+        columns = (
+            ("unique", "Unique values"), ("cumulative_unique", "Unique up to here"), ("entropy", "Entropy, bits"),
+        )  # fmt: skip
+        kinds = table["kind"]
+        for axes, (column, label) in zip(panels, columns, strict=True):
+            if column == "cumulative_unique":
+                axes.plot(places, table[column], marker=".", color=COLOURS[0])
+            else:
+                for i, kind in enumerate(kinds.unique()):
+                    mine = kinds == kind
+                    axes.bar(
+                        [place for place, chosen in zip(places, mine, strict=True) if chosen], table[column][mine],
+                        color=COLOURS[i], hatch=HATCHES[i], label=kind, edgecolor="white", linewidth=0.3,
+                    )  # fmt: skip
+            axes.set_ylabel(label)
+        panels[0].legend(ncols=len(kinds.unique()), loc="upper left", fontsize=8)
+        panels[-1].set_xlabel(f"Parameter, from input to output (n = {len(table)}, {table['weights'].sum():,} weights)")
+        return figure
+
+
+def what_changed(distribution: pd.DataFrame, moved: pd.DataFrame, layers: pd.DataFrame) -> Figure:
+    """Weights before and after, how far they moved relative to their size, and the same per layer.
+
+    The frames are those of `weights.distribution`, `weights.moved` and `weights.layerwise`.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 7), layout="constrained")
-        (fixed, count), (orders, used) = figure.subplots(2, 2)
-        _share_fixed(fixed, iterations)
-        _centres(count, iterations)
-        _orders(orders, iterations)
-        _most_used(used, centres)
+        grid = figure.add_gridspec(2, 2)
+        values, distances, per_layer = (figure.add_subplot(place) for place in (grid[0, 0], grid[0, 1], grid[1, :]))
+        width = distribution["value"].iloc[1] - distribution["value"].iloc[0]
+        values.bar(distribution["value"], distribution["after"], width, color=COLOURS[1], label="after")
+        values.step(distribution["value"], distribution["before"], where="mid", color=COLOURS[0], label="before")
+        values.set(title="Distribution", xlabel="Weight", ylabel=f"Share of all weights per {width:.2g}", yscale="log")
+        values.legend()
+        distances.plot(moved["distance"], moved["share"], color=COLOURS[0])
+        distances.set(
+            title="Distance moved", xlabel="Relative distance |w' - w| / |w|", xscale="log",
+            ylabel="Share of weights moved at most so far", ylim=(0, 1.02),
+        )  # fmt: skip
+        distances.yaxis.set_major_formatter(PercentFormatter(1))
+        _per_layer(per_layer, layers)
         return figure
 
 
-def _rounds_axis(axes: Axes, iterations: pd.DataFrame) -> pd.Series:
-    numbers = iterations["round"] + 1
-    axes.set_xticks(numbers)
-    axes.set_xlabel("Round")
-    return numbers
-
-
-def _share_fixed(axes: Axes, iterations: pd.DataFrame) -> None:
-    numbers = _rounds_axis(axes, iterations)
-    shares = iterations["fixed"]
-    axes.bar(numbers, shares, color=COLOURS[0], label="fixed")
-    axes.bar(numbers, 1 - shares, bottom=shares, color=COLOURS[1], hatch=HATCHES[1], label="free")
-    axes.set(title="Weights fixed", ylabel="Share of the weights")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    _legend_below(axes)
-
-
-def _legend_below(axes: Axes) -> None:
-    """Where it covers no bar."""
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3, handlelength=1.5)
-
-
-def _centres(axes: Axes, iterations: pd.DataFrame) -> None:
-    numbers = _rounds_axis(axes, iterations)
-    axes.plot(numbers, iterations["centres"], marker="o", color=COLOURS[0], label="centres")
-    axes.set(title="Centres as the budget shrinks", ylabel="Distinct values of the fixed weights")
-    axes.set_ylim(bottom=0)
-    budget = axes.twinx()
-    budget.plot(numbers, iterations["delta_t"], marker="s", linestyle="--", color=COLOURS[1], label="budget")
-    budget.set_ylabel(r"Budget $\delta_t$, mean relative distance")
-    budget.set_ylim(bottom=0)
-    budget.grid(visible=False)
-    budget.spines["right"].set_visible(True)
-    lines = [*axes.get_lines(), *budget.get_lines()]
-    axes.legend(lines, [str(line.get_label()) for line in lines], loc="upper center")
-
-
-def _orders(axes: Axes, iterations: pd.DataFrame) -> None:
-    numbers = _rounds_axis(axes, iterations)
-    bottom = pd.Series(0.0, index=iterations.index)
-    columns = [name for name in iterations.columns if name.startswith("order_") and iterations[name].any()]
-    for i, name in enumerate(columns):
-        terms = name.removeprefix("order_").replace("_up", " or more")
-        label = "zero" if terms == "0" else f"{terms} power{'' if terms == '1' else 's'} of two"
-        axes.bar(numbers, iterations[name], bottom=bottom, color=COLOURS[i], hatch=HATCHES[i], label=label)
-        bottom = bottom + iterations[name]
-    axes.set(title="Terms per fixed weight", ylabel="Share of the fixed weights")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    _legend_below(axes)
-
-
-def _most_used(axes: Axes, centres: pd.DataFrame) -> None:
-    top = centres.head(MOST_USED).iloc[::-1]
-    axes.barh([f"{value:g}" for value in top["value"]], top["share"], color=COLOURS[0])
-    for place, (terms, share) in enumerate(zip(top["terms"], top["share"], strict=True)):
-        axes.annotate(str(terms), (share, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
+def _per_layer(axes: Axes, layers: pd.DataFrame) -> None:
+    axes.bar(range(1, len(layers) + 1), layers["moved"], color=COLOURS[0])
     axes.set(
-        title=f"The {len(top)} most used of {len(centres)} values",
-        xlabel=f"Share of {centres['count'].sum():,} weights",
-    )
-    axes.margins(x=0.2)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-
-
-def render(figure: Figure, kind: str) -> bytes:
-    """A figure as "svg" or "png", without a date or a version, so that the same figure gives the same bytes."""
-    content = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(content, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    return content.getvalue()
+        title="Per layer", xlabel=f"Parameter, from input to output (n = {len(layers)})",
+        ylabel="Median relative distance",
+    )  # fmt: skip

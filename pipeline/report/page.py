@@ -9,13 +9,14 @@ from string import Template
 
 import pandas as pd
 
-from pipeline.report.tables import to_html
+from pipeline.report.formats import to_html
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
 <title>$title</title>
 <style>
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --line: #d0d7de; --soft: #57606a; }
@@ -26,17 +27,45 @@ body { color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sa
 .table { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: bottom; }
+th button { all: unset; cursor: pointer; }
+th button:focus-visible { outline: 2px solid; }
+th[aria-sort=ascending] button::after { content: " ▲"; }
+th[aria-sort=descending] button::after { content: " ▼"; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: 1.5rem 0; }
 figure img { background: #fff; max-width: 100%; height: auto; }
 figcaption, .note { color: var(--soft); font-size: .9rem; }
-@media print { body { max-width: none; } section { break-inside: avoid; } }
+pre { overflow-x: auto; font-size: .8rem; }
+@media print {
+  :root { color-scheme: light; --ink: #000; --paper: #fff; --line: #999; --soft: #333; }
+  body { max-width: none; padding: 0; font-size: 11px; }
+  .table { overflow: visible; }
+  table { font-size: .65rem; }
+  figure, tr { break-inside: avoid; }
+  h2 { break-after: avoid; }
+}
 </style>
 </head>
 <body>
 <h1>$title</h1>
 <p class="headline">$headline</p>
 $sections
+<script>
+// A click on a heading sorts its table, a second click the other way round; empty cells stay last.
+for (const heading of document.querySelectorAll("th")) {
+  heading.querySelector("button").addEventListener("click", () => {
+    const table = heading.closest("table"), column = heading.cellIndex;
+    const rising = heading.getAttribute("aria-sort") !== "ascending";
+    for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", rising ? "ascending" : "descending");
+    const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+    const order = (a, b) => a === "" || b === "" ? (a === "") - (b === "")
+      : (rising ? 1 : -1) * (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
+    const rows = [...table.tBodies[0].rows].sort((a, b) => order(value(a), value(b)));
+    table.tBodies[0].append(...rows);
+  });
+}
+</script>
 </body>
 </html>
 """)
@@ -44,11 +73,11 @@ $sections
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page: a heading, a note below it, and a table or an SVG figure."""
+    """One part of the page: a heading, a note below it, and a table, an SVG figure, or text as it is."""
 
     heading: str
     note: str
-    content: pd.DataFrame | bytes
+    content: pd.DataFrame | bytes | str
 
 
 def page(title: str, headline: str, sections: list[Section]) -> str:
@@ -61,11 +90,15 @@ def page(title: str, headline: str, sections: list[Section]) -> str:
 
 
 def _section(section: Section) -> str:
-    if isinstance(section.content, bytes):
-        data = base64.b64encode(section.content).decode()
-        caption = f"<figcaption>{html.escape(section.note)}</figcaption>"
-        image = f'<img alt="{html.escape(section.heading)}" src="data:image/svg+xml;base64,{data}">'
-        body = f"<figure>{image}{caption}</figure>"
-    else:
-        body = f'<p class="note">{html.escape(section.note)}</p>\n<div class="table">{to_html(section.content)}</div>'
-    return f"<section>\n<h2>{html.escape(section.heading)}</h2>\n{body}\n</section>"
+    return f"<section>\n<h2>{html.escape(section.heading)}</h2>\n{_body(section)}\n</section>"
+
+
+def _body(section: Section) -> str:
+    note, content = html.escape(section.note), section.content
+    if isinstance(content, bytes):
+        image = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
+        alternative = html.escape(section.heading)
+        return f'<figure><img alt="{alternative}" src="{image}"><figcaption>{note}</figcaption></figure>'
+    if isinstance(content, str):
+        return f"<pre>{html.escape(content)}</pre>"
+    return f'<p class="note">{note}</p>\n<div class="table">{to_html(content)}</div>'

@@ -1,8 +1,7 @@
-"""Tables of the report, each a data frame from saved results; and frames as CSV, Markdown or HTML."""
+"""Tables of the report, each a data frame from saved results."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,78 +9,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from pipeline.report import weights
 from pipeline.results import Run
 
-# Columns of the comparison: heading and number format.
-FORMATS = {
-    "method": "{}",
-    "setting": "{}",
-    "model": "{}",
-    "data": "{}",
-    "bits": "{:.0f}",
-    "delta": "{:g}",
-    "alpha": "{:g}",
-    "activation_bits": "{:.0f}",
-    "runs": "{:.0f}",
-    "top1": "{:.2f}",
-    "top1_spread": "{:.2f}",
-    "drop": "{:+.2f}",
-    "top5": "{:.2f}",
-    "entropy": "{:.2f}",
-    "entropy_nonzero": "{:.2f}",
-    "entropy_spread": "{:.2f}",
-    "unique": "{:,.0f}",
-    "unique_spread": "{:,.0f}",
-    "unique_no_bn": "{:,.0f}",
-    "unique_no_bn_first_last": "{:,.0f}",
-    "entropy_as_published": "{:.2f}",
-    "unique_as_published": "{:,.0f}",
-    "zero_share": "{:.1%}",
-    "index_entropy": "{:.2f}",
-    "lzw_megabytes": "{:.2f}",
-    "megabytes": "{:.2f}",
-    "ratio": "{:.1f}",
-    "weights": "{:,.0f}",
-    "share": "{:.4%}",
-    "epochs": "{:.0f}",
-    "seconds": "{:.0f}",
-    "source": "{}",
-}
-HEADINGS = {
-    "method": "Method",
-    "setting": "Setting",
-    "model": "Model",
-    "data": "Data",
-    "bits": "Bits",
-    "delta": "δ",
-    "alpha": "α",
-    "activation_bits": "Activations, bits",
-    "runs": "Runs",
-    "top1": "Top-1, %",
-    "top1_spread": "Top-1 ±",
-    "drop": "Change, points",
-    "top5": "Top-5, %",
-    "entropy": "Entropy, bits",
-    "entropy_nonzero": "Entropy of non-zeros, bits",
-    "entropy_spread": "Entropy ±",
-    "unique": "Unique values",
-    "unique_spread": "Unique ±",
-    "unique_no_bn": "Unique, no BN",
-    "unique_no_bn_first_last": "Unique, no BN, first, last",
-    "entropy_as_published": "Entropy as published, bits",
-    "unique_as_published": "Unique as published",
-    "zero_share": "Zeros",
-    "index_entropy": "Index entropy, bits",
-    "lzw_megabytes": "LZW, MB",
-    "megabytes": "Entropy-coded, MB",
-    "ratio": "Smaller than float32, times",
-    "fate": "What became of it",
-    "weights": "Weights",
-    "share": "Share",
-    "epochs": "Epochs",
-    "seconds": "Wall time, s",
-    "source": "Source",
-}
 MEASURED = (
     *("top1", "top5", "entropy", "entropy_nonzero", "unique", "unique_no_bn", "unique_no_bn_first_last"),
     *("entropy_as_published", "unique_as_published", "zero_share"),
@@ -202,36 +132,54 @@ def fates(run: Run) -> pd.DataFrame:
     return frame
 
 
-def formatted(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame as text with headings for people; an empty cell where there is no value."""
-    return pd.DataFrame(
+def beside_published(comparison: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """WFN's measured rows beside the published ones of the same delta; both in the accounting of the published tables.
+
+    published: rows for the same data set and model. difference: measured top-1 less the published, in points.
+    """
+    theirs = published[published["method"] == "WFN"].copy()
+    theirs["delta"] = theirs["setting"].str.removeprefix("delta ").astype(float)
+    ours = comparison[comparison["method"] == "WFN"][["delta", "alpha", "top1", *AS_PUBLISHED]]
+    renamed = {name: f"published_{name}" for name in ("top1", "entropy", "unique")}
+    both = ours.merge(theirs[["delta", *renamed, "source"]].rename(columns=renamed), on="delta")
+    both.insert(0, "method", "WFN")
+    both.insert(list(both.columns).index("published_top1") + 1, "difference", both["top1"] - both["published_top1"])
+    return both
+
+
+AS_PUBLISHED = ["entropy_as_published", "unique_as_published"]
+
+
+def explored(baseline: Run, runs: Sequence[Run]) -> pd.DataFrame:
+    """Every run of `explore`, one row each, with its baseline last."""
+    rows = [
         {
-            HEADINGS.get(str(name), str(name)): [
-                "" if pd.isna(value) else FORMATS.get(str(name), "{}").format(value) for value in frame[name]
-            ]
-            for name in frame.columns
+            "method": "WFN",
+            **_chosen(run, "delta", "alpha"),
+            "fix_batch_norm": run.settings["fixing"]["fix_batch_norm"],
+            **_measured(run, baseline),
         }
+        for run in runs
+    ]
+    rows.append({"method": "Baseline", **_measured(baseline, baseline)})
+    return pd.DataFrame(rows)[["method", "delta", "alpha", "fix_batch_norm", "top1", "drop", "unique", "entropy"]]
+
+
+def representation(runs: Sequence[Run], layout: pd.DataFrame) -> pd.DataFrame:
+    """What a forward pass costs with every fixed network; a setting that was run more than once appears once."""
+    rows = {}
+    for run in runs:
+        assert run.centres is not None
+        setting = tuple(_chosen(run, "delta", "alpha").items())
+        if setting not in rows:
+            cost = weights.representation(layout, weights.read_weights(run, layout), run.centres)
+            rows[setting] = {"method": "WFN", **dict(setting), **cost}
+    return pd.DataFrame(rows.values()).sort_values(["alpha", "delta"], ascending=[True, False], ignore_index=True)
+
+
+def provenance(runs: Sequence[tuple[str, str, Run]]) -> pd.DataFrame:
+    """How each result was made: its name, the DVC stage, the settings that tell it apart, and seconds of work."""
+    keys = ("method", "bits", "delta", "alpha", "seed")
+    return pd.DataFrame(
+        [{"name": name, "stage": stage, **_chosen(run, *keys), "seconds": run.seconds} for name, stage, run in runs]
     )
-
-
-def to_markdown(frame: pd.DataFrame) -> str:
-    """A frame as a Markdown table, numbers formatted."""
-    text = formatted(frame)
-    rows = [list(text.columns), ["---"] * len(text.columns), *text.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
-
-
-def to_html(frame: pd.DataFrame) -> str:
-    """A frame as an HTML table, numbers formatted and aligned."""
-    text = formatted(frame)
-    numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns]
-
-    def row(tag: str, cells: Sequence[str]) -> str:
-        marked = (
-            f"<{tag}{' class=number' if number else ''}>{html.escape(cell)}</{tag}>"
-            for cell, number in zip(cells, numeric, strict=True)
-        )
-        return f"<tr>{''.join(marked)}</tr>"
-
-    body = "\n".join(row("td", cells) for cells in text.to_numpy().tolist())
-    return f"<table>\n<thead>{row('th', list(text.columns))}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"

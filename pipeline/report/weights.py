@@ -1,0 +1,112 @@
+"""What became of the weights of a network, layer by layer, from its saved weights and those of its baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from pipeline.metrics import entropy_bits
+from pipeline.results import WEIGHTS, Run
+
+BINS = 121
+CENTRAL_SHARE = 0.998  # of the weights, shown in the distribution; the rest lies far out
+FLOAT_BITS = 32
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's parameters in the order of its baseline's layers.csv.
+
+    parameters: one array per parameter, flattened. values [k]: all distinct ones, rising. counts [layers, k]: how often
+    each parameter has each value.
+    """
+
+    parameters: Sequence[NDArray[np.float32]]
+    values: NDArray[np.float32]
+    counts: NDArray[np.int64]
+
+
+def read_weights(run: Run, layout: pd.DataFrame) -> Weights:
+    """The weights of a fixed network; layout: its baseline's layers.csv."""
+    content = load_file(run.folder / WEIGHTS)
+    parameters = [content[name].ravel() for name in layout["parameter"]]
+    values = np.unique(np.concatenate([np.unique(parameter) for parameter in parameters]))
+    counts = [np.bincount(np.searchsorted(values, parameter), minlength=len(values)) for parameter in parameters]
+    return Weights(parameters, values, np.stack(counts))
+
+
+def read_baseline(run: Run, layout: pd.DataFrame) -> list[NDArray[np.float32]]:
+    """The parameters of the baseline, each flattened, in the order of its layers.csv."""
+    content = load_file(run.folder / WEIGHTS)
+    return [content[name].ravel() for name in layout["parameter"]]
+
+
+def layerwise(layout: pd.DataFrame, before: Sequence[NDArray[np.float32]], after: Weights) -> pd.DataFrame:
+    """One row per parameter: distinct values, those up to and including it, entropy, zeros, and how far it was moved.
+
+    moved: median of |w' - w| / |w| over its weights other than zero.
+    """
+    used = after.counts > 0
+    return pd.DataFrame(
+        {
+            "parameter": layout["parameter"],
+            "kind": np.where(layout["batch_norm"], "batch-norm", layout["parameter"].str.rpartition(".")[2]),
+            **layout[["weights", "uses"]],
+            "unique": used.sum(axis=1),
+            "cumulative_unique": np.logical_or.accumulate(used, axis=0).sum(axis=1),
+            "entropy": [entropy_bits(parameter) for parameter in after.parameters],
+            "zero_share": [float((parameter == 0).mean()) for parameter in after.parameters],
+            "moved": [
+                float(np.median(relative_distance(old, new))) for old, new in zip(before, after.parameters, strict=True)
+            ],
+        }
+    )
+
+
+def relative_distance(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float64]:
+    """|w' - w| / |w| for the weights other than zero; a single 0 where there are none."""
+    kept = before != 0
+    old, new = before[kept].astype(np.float64), after[kept].astype(np.float64)
+    return np.abs(new - old) / np.abs(old) if len(old) else np.zeros(1)
+
+
+def distribution(before: Sequence[NDArray[np.float32]], after: Weights) -> pd.DataFrame:
+    """Shares of all weights in equal bins of their value, before and after; a few far out are left aside."""
+    old, new = np.concatenate(before), np.concatenate(after.parameters)
+    edge = float(np.quantile(np.abs(old), CENTRAL_SHARE))
+    edges = np.linspace(-edge, edge, BINS + 1)
+    return pd.DataFrame(
+        {
+            "value": (edges[1:] + edges[:-1]) / 2,
+            "before": np.histogram(old, edges)[0] / len(old),
+            "after": np.histogram(new, edges)[0] / len(new),
+        }
+    )
+
+
+def moved(before: Sequence[NDArray[np.float32]], after: Weights) -> pd.DataFrame:
+    """Share of the weights that were moved by at most a relative distance, which rises from 0.0001 to 1 and more."""
+    distances = np.sort(relative_distance(np.concatenate(before), np.concatenate(after.parameters)))
+    steps = np.geomspace(1e-4, 10, 201)
+    return pd.DataFrame({"distance": steps, "share": np.searchsorted(distances, steps, side="right") / len(distances)})
+
+
+def representation(layout: pd.DataFrame, after: Weights, terms: pd.DataFrame) -> dict[str, float]:
+    """What a forward pass costs: code length and shift-adds of every weight, as often as it is used.
+
+    cost_bits: mean code length per use, a value's code being as long as its -log2 share of the fixed weights, and a
+    weight that was not fixed a float32. cost: the same relative to float32. shift_adds: mean number of power-of-two
+    terms per use of a fixed weight. terms: the network's centres.csv.
+    """
+    table = terms.set_index(terms["value"].astype(np.float32)).reindex(after.values)
+    fixed = table["term_count"].notna().to_numpy()
+    uses = layout["uses"].to_numpy() @ after.counts
+    lengths = np.where(fixed, -np.log2(table["share"].fillna(1).to_numpy()), FLOAT_BITS)
+    bits = float(uses @ lengths / uses.sum())
+    shift_adds = float(uses[fixed] @ table["term_count"].to_numpy()[fixed] / uses[fixed].sum())
+    return {"cost_bits": bits, "cost": bits / FLOAT_BITS, "shift_adds": shift_adds}

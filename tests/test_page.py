@@ -1,0 +1,63 @@
+"""The report's page in a real browser: opened from disk, without network, in both themes."""
+
+import pytest
+from conftest import ROOT, browser_page
+
+PAGES = sorted((ROOT / "reports").glob("*/index.html"))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.parent.name)
+def test_the_page_opens_from_disk(path, theme, tmp_path):
+    with browser_page(tmp_path, color_scheme=theme) as page:
+        problems, requests = [], []
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        assert problems == []
+        assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+        images = page.eval_on_selector_all("img", "all => all.map(img => [img.complete, img.naturalWidth])")
+        assert len(images) >= 5
+        assert all(complete and width > 0 for complete, width in images)
+        paper, ink = page.evaluate(
+            "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+        )
+        assert lightness(paper) > 200 if theme == "light" else lightness(paper) < 50
+        assert abs(lightness(paper) - lightness(ink)) > 150
+        assert "values" in page.inner_text(".headline")
+
+
+def lightness(colour):
+    """Mean of red, green and blue of "rgb(r, g, b)"."""
+    return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")) / 3
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.parent.name)
+def test_tables_sort_by_number(path, tmp_path):
+    with browser_page(tmp_path) as page:
+        page.goto(path.as_uri())
+        table = page.locator("table").first
+        heading = table.locator("th", has_text="Unique values")
+        column = heading.evaluate("th => th.cellIndex + 1")
+
+        def shown():
+            texts = table.locator(f"tbody td:nth-child({column})").all_inner_texts()
+            return [int(text.replace(",", "")) for text in texts]
+
+        before = shown()
+        heading.locator("button").click()
+        assert shown() == sorted(before)
+        assert heading.get_attribute("aria-sort") == "ascending"
+        heading.locator("button").click()
+        assert shown() == sorted(before, reverse=True)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.parent.name)
+def test_it_prints(path, tmp_path):
+    """On white, dark theme or not, and nothing is wider than the paper."""
+    with browser_page(tmp_path, color_scheme="dark") as page:
+        page.goto(path.as_uri())
+        page.emulate_media(media="print")
+        assert lightness(page.evaluate("getComputedStyle(document.body).backgroundColor")) == 255
+        assert page.pdf(format="A4", landscape=True).startswith(b"%PDF")
