@@ -1,5 +1,6 @@
 """Stage `report`: tables, figures and the page, from saved results only."""
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,7 @@ def report(
         explore_baseline=read_run(explore_baseline(settings, runs)[1]),
         explored=[read_run(folder) for _, folder in explore_folders(settings, runs)],
         made=[(label.name, label.stage, read_run(folder)) for label, folder in all_folders(settings, runs)],
+        test_images=json.loads((runs / "data" / "card.json").read_text())["test"]["images"],
         commit=_commit(),
     )
     write_files(out, report_files(settings, results, PUBLISHED))

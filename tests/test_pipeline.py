@@ -374,3 +374,13 @@ def test_command_of_the_readme(clone, shell, repro, command):
         with sqlite3.connect(clone / "mlflow.db") as connection:
             values = connection.execute("select distinct value from params where key = 'delta'").fetchall()
         assert {"0.005", "0.02"} <= {value for (value,) in values}
+
+
+def test_plots_of_two_experiments_side_by_side(shell, repro):
+    """The curves over the rounds, of the experiments that the README's commands have left."""
+    names = shell("dvc exp list --name-only").stdout.split()
+    assert len(names) >= 2
+    shown = json.loads(shell(f"dvc plots diff {names[0]} {names[1]} --json").stdout)
+    assert "errors" not in shown
+    (plot,) = shown["data"]["Centres after each round"]
+    assert set(plot["revisions"]) == set(names[:2])

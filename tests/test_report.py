@@ -87,7 +87,7 @@ def results(tmp_path_factory):
     ]  # fmt: skip
     small = run(92.0, {"model": {"name": "test_resnet"}})
     made = [("baseline", "pretrain", baseline), ("WFN", "fix", fixed[0])]
-    return Results(baseline, fixed, QUANTISED, small, explored, made, commit="0123abcd")
+    return Results(baseline, fixed, QUANTISED, small, explored, made, test_images=1000, commit="0123abcd")
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def files(settings, results):
 
 
 def test_comparison_by_hand():
-    table = tables.comparison(BASELINE, FIXED)
+    table = tables.comparison(BASELINE, FIXED, "resnet18")
     assert table["method"].tolist() == ["Baseline", "WFN", "WFN", "WFN"]
     assert table["delta"].tolist()[1:] == [0.015, 0.01, 0.0075]
     assert table["drop"].tolist() == [0, -1, -0.5, 0.25]
@@ -180,14 +180,14 @@ def test_every_column_of_every_table_has_a_heading(files):
 
 def test_beside_the_published_rows_by_hand():
     same, _ = tables.published(PUBLISHED, "imagenet", "resnet18.tv_in1k")
-    both = tables.beside_published(tables.comparison(BASELINE, FIXED), same).set_index("delta")
+    both = tables.beside_published(tables.comparison(BASELINE, FIXED, "resnet18"), same).set_index("delta")
     assert sorted(both.index) == [0.0075, 0.01, 0.015]
     row = both.loc[0.01]
     assert (row["top1"], row["published_top1"]) == (97.5, 69.7)
     assert row["difference"] == pytest.approx(27.8)
     assert (row["unique_as_published"], row["published_unique"]) == (131, 164)
     nothing, _ = tables.published(PUBLISHED, "mnist5k", "resnet18")
-    assert len(tables.beside_published(tables.comparison(BASELINE, FIXED), nothing)) == 0
+    assert len(tables.beside_published(tables.comparison(BASELINE, FIXED, "resnet18"), nothing)) == 0
 
 
 def test_layer_by_layer_by_hand(results):
@@ -239,13 +239,13 @@ def test_pareto_front_by_hand():
 
 def test_every_method_is_a_series(results):
     table = tables.quantisers(results.baseline, results.fixed, results.quantised, fixing_epochs=9)
-    legend = figures.accuracy_against_size(table).axes[0].get_legend()
+    legend = figures.accuracy_against_size(table, 1000).axes[0].get_legend()
     labels = {text.get_text() for text in legend.get_texts()}
     assert labels == {"Baseline, 2.4 MB as float32", "Pareto front", "WFN", "APoT", "halves"}
 
 
 def test_nine_panels(results):
-    figure = figures.exploration(tables.explored(results.explore_baseline, results.explored))
+    figure = figures.exploration(tables.explored(results.explore_baseline, results.explored), 1000)
     assert len(figure.axes) == 9
     alpha = figure.axes[0].get_lines()
     assert [line.get_label() for line in alpha] == ["δ = 0.01", "δ = 0.02", "Baseline"]

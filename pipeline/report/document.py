@@ -26,7 +26,8 @@ class Results:
     """Everything that a report is made of.
 
     fixed: the run of stage `fix` first, then its repeats and the sweep. quantised: those of stage `quantise`.
-    made: name, DVC stage and run of each, in the order of the pipeline. commit: of the code that made the report.
+    made: name, DVC stage and run of each, in the order of the pipeline. test_images: how many top-1 is measured on.
+    commit: of the code that made the report.
     """
 
     baseline: Run
@@ -35,13 +36,14 @@ class Results:
     explore_baseline: Run
     explored: Sequence[Run]
     made: Sequence[tuple[str, str, Run]]
+    test_images: int
     commit: str
 
 
 def report_files(settings: Settings, results: Results, published_file: Path) -> dict[str, bytes]:
     """Every file of the report, name -> content."""
     frames = _frames(settings, results, published_file)
-    pictures = _pictures(results.fixed[0], frames)
+    pictures = _pictures(results, frames)
     files = {f"{name}.{kind}": render(picture, kind) for name, picture in pictures.items() for kind in ("svg", "png")}
     sections = _sections(settings, results, frames, files)
     title = f"Weight fixing: {settings.model.name} on {settings.data.name}"
@@ -63,7 +65,7 @@ def _frames(settings: Settings, results: Results, published_file: Path) -> dict[
     if layout is None or main.iterations is None or main.centres is None:
         raise FileNotFoundError(f"{main.folder}, {baseline.folder}: iterations.csv, centres.csv, layers.csv are needed")
     before, after = weights.read_baseline(baseline, layout), weights.read_weights(main, layout)
-    comparison = tables.comparison(baseline, results.fixed)
+    comparison = tables.comparison(baseline, results.fixed, settings.model.name)
     same, elsewhere = tables.published(published_file, settings.data.name, settings.model.name)
     frames = {
         "comparison": comparison,
@@ -82,13 +84,14 @@ def _frames(settings: Settings, results: Results, published_file: Path) -> dict[
     return {name: frame for name, frame in frames.items() if len(frame)}
 
 
-def _pictures(main: Run, frames: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+def _pictures(results: Results, frames: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+    main, images = results.fixed[0], results.test_images
     assert main.iterations is not None
     assert main.centres is not None
     return {
-        "accuracy-size": figures.accuracy_against_size(frames["quantisers"]),
+        "accuracy-size": figures.accuracy_against_size(frames["quantisers"], images),
         "rounds": rounds(main.iterations, main.centres),
-        "exploration": figures.exploration(frames["exploration"]),
+        "exploration": figures.exploration(frames["exploration"], images),
         "layers": figures.layerwise(frames["layers"]),
         "what-changed": figures.what_changed(frames["distribution"], frames["moved"], frames["layers"]),
     }

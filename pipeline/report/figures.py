@@ -10,14 +10,11 @@ from matplotlib.ticker import PercentFormatter
 
 from pipeline.report.style import COLOURS, HATCHES, MARKERS, STYLE
 
-# Of the labels of neighbouring points, which would otherwise cover each other; in points above their point.
-LABEL_HEIGHTS = (14, -14, 28, -28, 42)
 
-
-def accuracy_against_size(table: pd.DataFrame) -> Figure:
+def accuracy_against_size(table: pd.DataFrame, test_images: int) -> Figure:
     """Top-1 against the entropy-coded size, one series per method, the Pareto front marked; the baseline as a line.
 
-    table: as `tables.quantisers` makes it.
+    table: as `tables.quantisers` makes it. test_images: how many top-1 is measured on.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -35,23 +32,25 @@ def accuracy_against_size(table: pd.DataFrame) -> Figure:
                 group["megabytes"], group["top1"], spread, marker=MARKERS[i % len(MARKERS)], markersize=7, capsize=3,
                 color=COLOURS[i % len(COLOURS)], linewidth=1, label=str(method),
             )  # fmt: skip
-        for place, (_, row) in enumerate(others.iterrows()):
+        for _, row in others.iterrows():  # slanted, and WFN's below, so that neighbours do not cover each other
+            below = str(row["method"]).startswith("WFN")
             axes.annotate(
-                _setting(row), (row["megabytes"], row["top1"]), (0, LABEL_HEIGHTS[place % len(LABEL_HEIGHTS)]),
-                textcoords="offset points", ha="center", va="center", fontsize=7,
-                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "0.5"},
+                _setting(row), (row["megabytes"], row["top1"]), (-1, -8) if below else (2, 8), rotation=75,
+                textcoords="offset points", ha="right" if below else "left", va="top" if below else "bottom",
+                rotation_mode="anchor", fontsize=7,
             )  # fmt: skip
         axes.margins(x=0.1, y=0.25)
-        axes.set(xlabel="Entropy-coded size of the whole network, MB", ylabel="Top-1, % of test images")
+        axes.set(
+            xlabel="Entropy-coded size of the whole network, MB", ylabel=f"Top-1, % of {test_images:,} test images"
+        )
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
         return figure
 
 
 def _setting(row: pd.Series) -> str:
-    runs = f", n = {row['runs']:.0f}" if row["runs"] > 1 else ""
     if pd.notna(row.get("bits")):
-        return f"{row['bits']:.0f} bit{runs}"
-    return f"δ = {row['delta']:g}{runs}" if pd.notna(row.get("delta")) else runs.removeprefix(", ")
+        return f"{row['bits']:.0f} bit"
+    return f"δ = {row['delta']:g}" if pd.notna(row.get("delta")) else ""
 
 
 def pareto_front(table: pd.DataFrame) -> pd.DataFrame:
@@ -61,14 +60,11 @@ def pareto_front(table: pd.DataFrame) -> pd.DataFrame:
     return ordered[ordered["top1"] > best.shift(fill_value=float("-inf"))]
 
 
-EXPLORED = (("top1", "Top-1, %"), ("unique", "Unique values"), ("entropy", "Entropy, bits"))
-
-
-def exploration(table: pd.DataFrame) -> Figure:
+def exploration(table: pd.DataFrame, test_images: int) -> Figure:
     """Three by three panels: how alpha, delta and fixing batch-norm act on top-1, unique values and entropy.
 
     table: as `tables.explored` makes it. The first two columns are with batch-norm fixed, the third is at the largest
-    alpha.
+    alpha. test_images: how many top-1 is measured on.
     """
     runs, baseline = table[table["method"] == "WFN"], table[table["method"] == "Baseline"].iloc[0]
     fixed = runs[runs["fix_batch_norm"].astype(bool)]
@@ -78,12 +74,13 @@ def exploration(table: pd.DataFrame) -> Figure:
         ("delta", "Budget δ", "alpha", "α", fixed),
         ("batch_norm", "Batch-norm", "delta", "δ", strongest),
     )
+    rows = (("top1", f"Top-1, % of {test_images:,}"), ("unique", "Unique values"), ("entropy", "Entropy, bits"))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 8), layout="constrained")
-        panels = figure.subplots(len(EXPLORED), len(columns), sharex="col", sharey="row")
+        panels = figure.subplots(len(rows), len(columns), sharex="col", sharey="row")
         for column, (x, x_label, series, name, chosen) in enumerate(columns):
             chosen = chosen.assign(batch_norm=chosen["fix_batch_norm"].map({True: "fixed", False: "float"}))
-            for row, (y, y_label) in enumerate(EXPLORED):
+            for row, (y, y_label) in enumerate(rows):
                 axes = panels[row][column]
                 for i, (value, group) in enumerate(chosen.groupby(series)):
                     ordered = group.sort_values(x)

@@ -28,18 +28,15 @@ METHODS = {
 }
 
 
-def comparison(baseline: Run, fixed: Sequence[Run]) -> pd.DataFrame:
-    """The baseline and every fixed network, one row each; a setting that was run twice appears once.
+def comparison(baseline: Run, fixed: Sequence[Run], model: str) -> pd.DataFrame:
+    """The baseline and every fixed `model`, one row each; a setting that was run twice appears once.
 
     drop: top-1 against the baseline, in points. megabytes: the whole network, entropy-coded.
     """
-    rows: list[dict[str, Any]] = [{"method": "Baseline", **_measured(baseline, baseline)}]
-    for run in fixed:
-        settings = {key: run.settings[key] for key in ("delta", "alpha")}
-        rows.append({"method": "WFN", **settings, **_measured(run, baseline)})
-    frame = pd.DataFrame(
-        rows, columns=["method", "delta", "alpha", "top1", "drop", *MEASURED[1:], "megabytes", "ratio"]
-    )
+    rows = [{"method": "Baseline", **_measured(baseline, baseline)}]
+    rows += [{"method": "WFN", **_chosen(run, "delta", "alpha"), **_measured(run, baseline)} for run in fixed]
+    columns = ["model", "method", "delta", "alpha", "top1", "drop", *MEASURED[1:], "megabytes", "ratio"]
+    frame = pd.DataFrame(rows, columns=columns).assign(model=model)
     frame = frame.drop_duplicates(["method", "delta", "alpha"])
     return frame.sort_values(["method", "alpha", "delta"], ascending=[True, True, False], ignore_index=True)
 
