@@ -1,6 +1,6 @@
 """What coded weights take on disk, by real coders: an entropy coder, and LZW as in the paper's size column.
 
-Both code the indices of weights into their codebooks. An ANS coder (constriction) comes within a millionth of the
+Both code the indices of weights into their codebooks. An ANS coder (constriction) comes within a few bytes of the
 entropy; LZW (the `compress` program's, codes of up to 16 bits) needs no table of frequencies, and more bytes.
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 PARAMS_FILE = Path("params.yaml")
 PROFILES = Path("profiles")
@@ -25,6 +25,16 @@ Count = Annotated[int, Field(ge=1)]
 
 # Settings of `fixing` that the baselines share: what is quantised, and the one-shot clustering.
 FIXING_OF_BASELINES = {"zero_threshold", "distance", "fix_batch_norm"}
+
+
+def _with_a_point(value: Any) -> Any:
+    if isinstance(value, int):
+        raise ValueError(f"{value}: write {value}.0, because folders are named after it as it is written")
+    return value
+
+
+# A number of a grid: DVC puts it into names of folders.
+AsWritten = BeforeValidator(_with_a_point)
 
 
 class InputError(Exception):
@@ -63,16 +73,16 @@ class Fixing(Section):
 class Grid(Section):
     """The settings that `sweep` covers: every delta with every alpha."""
 
-    delta: tuple[Budget, ...]
-    alpha: tuple[NotNegative, ...]
+    delta: tuple[Annotated[Budget, AsWritten], ...]
+    alpha: tuple[Annotated[NotNegative, AsWritten], ...]
 
 
 class Explore(Section):
     """The settings that `explore` covers, on a network of its own: every combination."""
 
     model: str
-    delta: tuple[Budget, ...]
-    alpha: tuple[NotNegative, ...]
+    delta: tuple[Annotated[Budget, AsWritten], ...]
+    alpha: tuple[Annotated[NotNegative, AsWritten], ...]
     fix_batch_norm: tuple[bool, ...]
 
 
@@ -82,7 +92,7 @@ class Quantiser(Section):
     method: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     # Width of a weight; for the methods that have one.
     bits: Count | None = None
-    # Distance budget; for the methods that cluster as WFN does.
+    # Distance budget; for wfn_one_shot.
     delta: Budget | None = None
     # Added to the seed: repeats of one setting differ in nothing else.
     repeat: Annotated[int, Field(ge=0)] = 0
@@ -158,7 +168,7 @@ class Finetune(Section):
 
 
 class Quantise(Section):
-    """Training of the baselines' networks: SGD, learning rates that fall to zero along a cosine."""
+    """Training of the networks that WFN is compared with: images per batch, and the SGD of APoT and LSQ."""
 
     batch_size: Annotated[int, Field(ge=2)]
     lr: Positive
@@ -237,7 +247,7 @@ class Settings(Section):
         return {
             **self.of_baseline(),
             **quantiser.model_dump(mode="json", exclude={"repeat"}),
-            **self.model_dump(mode="json", include={"quantise"}),
+            **self.model_dump(mode="json", include={"finetune", "quantise"}),
             "apot": self.baselines.apot.model_dump(mode="json"),
             "fixing": fixing,
             "epochs": self.training_epochs,

@@ -19,7 +19,8 @@ def layer_table(network: nn.Module, image: Tensor) -> pd.DataFrame:
     """One row per parameter, in the network's order: its name, number of weights, uses, and whether it has each role.
 
     uses: how many results of one forward pass of `image` [1, C, H, W] each of its weights enters: the positions of a
-    convolution's output, one for a linear layer behind the pooling. Parameters outside modules of their own count one.
+    convolution's output, one for a linear layer behind the pooling, one for what is not called as
+    a module of its own.
     """
     uses = _positions(network, image)
     rows = [

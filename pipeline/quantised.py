@@ -81,7 +81,7 @@ class Quantised:
 
     def codebook_table(self) -> pd.DataFrame:
         """One row per value of every codebook: the codebook's first parameter, the value and how often it is used."""
-        parts = []
+        parts = [pd.DataFrame({"codebook": [], "value": [], "count": []}).astype({"codebook": str, "count": int})]
         for codebook in self.codebooks:
             counts = np.bincount(codebook.indices, minlength=len(codebook.values))
             parts.append(pd.DataFrame({"codebook": codebook.names[0], "value": codebook.values, "count": counts}))

@@ -64,11 +64,6 @@ class Task:
         assert self.quantiser.bits is not None
         return self.quantiser.bits
 
-    @property
-    def delta(self) -> float:
-        """The distance budget asked for, or the one of params.yaml's `delta`."""
-        return self.quantiser.delta or self.settings.delta
-
     @cached_property
     def network(self) -> nn.Module:
         """The model as the fabric runs it; set up at first use, when the method has put in what it trains."""
@@ -119,9 +114,12 @@ def find(name: str, quantiser: Quantiser) -> Method:
     try:
         method = cast(Method, importlib.import_module(f"{quantisers.__name__}.{quantiser.method}"))
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"{key}.method = {quantiser.method!r}: needs the package {error.name}; `uv sync --extra peers` installs it"
-        ) from error
+        package = str(error.name).partition(".")[0]
+        hint = "; `uv sync --extra peers` installs it" if package == "coremltools" else ""
+        raise InputError(f"{key}.method = {quantiser.method!r}: needs the package {package}{hint}") from error
+    missing = [part for part in ("BITS", "quantise") if not hasattr(method, part)]
+    if missing:
+        raise InputError(f"{key}.method = {quantiser.method!r}: its module lacks {missing[0]}")
     if method.BITS is None and quantiser.bits is not None:
         raise InputError(f"{key}.bits = {quantiser.bits}: {quantiser.method} has no width; allowed: no bits at all")
     if method.BITS is not None and quantiser.bits not in method.BITS:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KEY = "wfn.key"
-ARTIFACTS = {".csv", ".json", ".md", ".png", ".svg", ".html"}
+ARTIFACTS = {".csv", ".json", ".md", ".tex", ".png", ".svg", ".html"}
 LIVE_AFTER = 120.0  # seconds of work
 PARAMS_AT_ONCE = 100  # MLflow's limit per call
 

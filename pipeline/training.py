@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,13 +85,21 @@ def train(
                 plan.schedule.step()
                 plan.after_step()
                 progress.advance()
-                total += float(loss.detach())
+                total += finite(loss.detach(), plan.title)
             values = epoch, total / epoch_steps, round(time.perf_counter() - start, 3)
             row = dict(zip(EPOCH_COLUMNS, values, strict=True))
             rows.append(row)
             on_epoch(epoch, row)
             progress.say(f"{plan.title}: epoch {epoch + 1}: loss {row['loss']:.4f}, {row['seconds']:.1f} s")
     return rows
+
+
+def finite(loss: torch.Tensor, title: str) -> float:
+    """A loss as a number. Raises InputError for one that is not finite: what was trained is lost then."""
+    value = float(loss)
+    if not math.isfinite(value):
+        raise InputError(f"{title}: the loss is {value}; a smaller learning rate (lr) in the profile may help")
+    return value
 
 
 def optimizer_for(parameters: list[nn.Parameter], settings: Finetune) -> torch.optim.Optimizer:

@@ -21,7 +21,10 @@ def changes(given: Sequence[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not (key and equals):
             raise InputError(f"--set {text}: key=value is needed, as in --set fixing.fix_batch_norm=false")
-        found[key] = yaml.safe_load(value)
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {text}: {value!r} is not valid YAML") from error
     return found
 
 

@@ -44,8 +44,15 @@ def report(
 
 
 def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    """The commit that is checked out, and whether the code has been changed since."""
+    commit, changes = (
+        subprocess.run(["git", *command], capture_output=True, text=True, check=False).stdout.strip()
+        for command in (
+            ["rev-parse", "HEAD"],
+            ["status", "--porcelain", "--", "pipeline", "stages", "profiles", "*.yaml"],
+        )
+    )
+    return f"{commit or 'unknown'}{' with local changes' if changes else ''}"
 
 
 if __name__ == "__main__":

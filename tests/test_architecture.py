@@ -14,9 +14,9 @@ MODULES = {
     for package in OURS
     for path in (ROOT / package).rglob("*.py")
 }
-# Nothing of a later line may be imported by an earlier one.
 # One module a method; a new one has its place by being there.
 METHODS = {name for name in MODULES if name.startswith("pipeline.quantisers.")}
+# Nothing of a later line may be imported by an earlier one.
 ORDER = [
     {"pipeline.config", "pipeline.metrics", "pipeline.results", "pipeline.wfn.centres", "pipeline.progress"},
     {"pipeline.images", "pipeline.tracking", "pipeline.wfn.line", "pipeline.wfn.piecewise", "pipeline.models"},

@@ -57,7 +57,8 @@ def test_a_number_without_a_dot_is_still_a_number(files):
         ("delta", "x", 'delta = "x": input should be a valid number'),
         ("delta", 0.2, "delta = 0.2: with 10 rounds the first budget is 2; allowed: below 0.1"),
         ("grid.delta", [0.01, 0.3], "grid.delta = 0.3: with 10 rounds the first budget is 3; allowed: below 0.1"),
-        ("grid.delta", [-1], "grid.delta.0 = -1: input should be greater than 0"),
+        ("grid.delta", [-1.0], "grid.delta.0 = -1.0: input should be greater than 0"),
+        ("grid.alpha", [0], "grid.alpha.0.0: write 0.0, because folders are named after it as it is written"),
         ("alpha", -0.1, "alpha = -0.1: input should be greater than or equal to 0"),
         ("seed", -1, "seed = -1: input should be greater than or equal to 0"),
         ("colour", 1, "colour is not a setting; allowed here: profile, seed, delta"),
@@ -110,7 +111,7 @@ def test_a_quantiser_has_the_seed_of_its_repeat(files):
     repeated, quantiser = settings.for_quantiser("again")
     assert repeated.seed == settings.seed + 2
     assert quantiser.bits == 4
-    with pytest.raises(InputError, match="baselines.quantisers has no 'nope'; allowed: again, apot-3"):
+    with pytest.raises(InputError, match="baselines.quantisers has no 'nope'; allowed: again, apot-4"):
         settings.for_quantiser("nope")
 
 

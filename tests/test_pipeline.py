@@ -232,6 +232,7 @@ def changed(path, old, new):
     [
         ("--set delta=1.5", "delta changed: delta = 1.5: input should be less than 1"),
         ("--set delta", "--set delta: key=value is needed"),
+        ("--set 'delta=['", "--set delta=\\[: '\\[' is not valid YAML"),
         ("--set fixing.colour=1", "fixing.colour is not a setting; allowed here: fractions"),
         ("--data nowhere", "No such file or directory: nowhere/"),
     ],
@@ -327,7 +328,7 @@ def test_progress_on_a_terminal_and_in_a_log():
 
 def test_results_in_the_readme_are_those_of_the_report():
     table = pd.read_csv(ROOT / "reports" / "mnist5k" / "comparison.csv")
-    from pipeline.report.tables import to_markdown
+    from pipeline.report.formats import to_markdown
 
     columns = ["method", "delta", "alpha", "top1", "drop", "entropy", "unique", "zero_share", "ratio"]
     block = (

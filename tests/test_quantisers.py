@@ -1,17 +1,23 @@
 """Every method of the comparison, on a small network: what it promises of its values, and what it leaves alone."""
 
+import dataclasses
+import sys
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from sklearn.cluster import KMeans
 from torch import nn
 
+from pipeline import models
 from pipeline.config import InputError, Quantiser
 from pipeline.evaluation import measure
 from pipeline.fake_quantisation import weight_layers
 from pipeline.palette import Palette, k_means, nearest
+from pipeline.quantisers import apot
 from pipeline.quantisers.uniform import LearnedStep
-from pipeline.quantising import find, known_methods
+from pipeline.quantising import Task, find, known_methods
 
 CASES = {
     "apot-4": {"method": "apot", "bits": 4},
@@ -20,9 +26,18 @@ CASES = {
     "uniform-3": {"method": "uniform", "bits": 3},
     "kmeans-layer-4": {"method": "kmeans_layer", "bits": 4},
     "kmeans-network-6": {"method": "kmeans_network", "bits": 6},
+    "palettize-4": {"method": "coreml_palettize", "bits": 4},
     "wfn-one-shot": {"method": "wfn_one_shot", "delta": 0.02},
 }
-LARGEST = {"apot-4": 15, "apot-2": 3, "uniform-8": 255, "uniform-3": 7, "kmeans-layer-4": 16, "kmeans-network-6": 64}
+LARGEST = {
+    "apot-4": 15,
+    "apot-2": 3,
+    "uniform-8": 255,
+    "uniform-3": 7,
+    "kmeans-layer-4": 16,
+    "kmeans-network-6": 64,
+    "palettize-4": 16,
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +73,7 @@ def test_few_values_per_codebook(quantised):
 @every_case
 def test_as_many_epochs_as_wfn(quantised):
     name, task, outcome, _, _ = quantised
-    expected = 0 if name == "wfn-one-shot" else task.settings.training_epochs
+    expected = 0 if name in ("wfn-one-shot", "palettize-4") else task.settings.training_epochs
     assert [row["epoch"] for row in outcome.epochs] == list(range(expected))
 
 
@@ -75,12 +90,45 @@ def test_all_weights_are_in_codebooks(quantised):
 
 
 @every_case
-def test_the_network_is_an_ordinary_one_again(quantised, dataset):
-    """Its weights are plain parameters, and what they say is what was measured."""
+def test_the_network_is_an_ordinary_one_again(quantised, dataset, settings, tmp_path):
+    """Its file loads into timm's network, which is then as accurate; quantised activations need their clips as well."""
     _, task, outcome, metrics, _ = quantised
-    names = {name for name, _ in task.model.named_parameters()}
-    assert not any("parametrizations" in name for name in names)
-    assert measure(task.network, dataset, outcome.shared)[0] == metrics
+    plain = models.build(settings.model, seed=1)
+    weights = task.model.state_dict()
+    clips = {name for name in weights if ".input_quantiser." in name}
+    assert bool(clips) == (outcome.activation_bits is not None)
+    save_file({name: value for name, value in weights.items() if name not in clips}, tmp_path / "model.safetensors")
+    models.load_weights(plain, tmp_path / "model.safetensors")
+    if not clips:
+        assert measure(plain, dataset, outcome.shared)[0] == metrics
+
+
+def test_every_width_starts_with_the_full_learning_rate(task, monkeypatch):
+    chosen = task(method="apot", bits=2)
+    seen, original = [], Task.train
+
+    def watched(self, optimizer, *arguments, **options):
+        seen.append([group["lr"] for group in optimizer.param_groups])
+        return original(self, optimizer, *arguments, **options)
+
+    monkeypatch.setattr(Task, "train", watched)
+    apot.quantise(chosen)
+    rate = chosen.settings.quantise.lr
+    assert seen == [[rate, rate * apot.WEIGHT_CLIP_RATE, rate * apot.ACTIVATION_CLIP_RATE]] * 3
+
+
+@pytest.mark.parametrize("name", ["uniform-3", "apot-4"])
+def test_training_that_diverges_is_one_line(task, name):
+    chosen = task(**CASES[name])
+    settings = chosen.settings.changed({"quantise.lr": 1e30})
+    with pytest.raises(InputError, match="the loss is (nan|inf); a smaller learning rate"):
+        find(name, chosen.quantiser).quantise(dataclasses.replace(chosen, settings=settings))
+
+
+def test_one_shot_needs_a_budget(task):
+    chosen = task(method="wfn_one_shot")
+    with pytest.raises(InputError, match="wfn_one_shot needs a delta"):
+        find("mine", chosen.quantiser).quantise(chosen)
 
 
 @pytest.mark.parametrize("name", ["apot-4", "kmeans-layer-4"])
@@ -160,6 +208,14 @@ def test_a_palette_moves_values_by_the_summed_gradient():
 def test_what_is_not_allowed_is_named(chosen, message):
     with pytest.raises(InputError, match=message):
         find("mine", Quantiser(**chosen))
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith(("coremltools", "pipeline.quantisers.coreml"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "coremltools", None)
+    with pytest.raises(InputError, match="'coreml_palettize': needs the package coremltools; `uv sync --extra peers`"):
+        find("mine", Quantiser(method="coreml_palettize", bits=4))
 
 
 def test_methods_are_found_by_their_files():

@@ -82,7 +82,10 @@ def results(tmp_path_factory):
     baseline = dataclasses.replace(BASELINE, folder=folders[0])
     fixed = [dataclasses.replace(each, folder=folders[1]) for each in FIXED]
     explored = [
-        run(90 + 100 * delta + alpha, {"delta": delta, "alpha": alpha, "fixing": {"fix_batch_norm": batch_norm}})
+        run(
+            90 + 100 * delta + alpha,
+            {"delta": delta, "alpha": alpha, "fixing": {"fix_batch_norm": batch_norm, "fractions": [1.0]}},
+        )
         for delta in (0.01, 0.02) for alpha in (0.0, 0.4) for batch_norm in (True, False)
     ]  # fmt: skip
     small = run(92.0, {"model": {"name": "test_resnet"}})
@@ -191,7 +194,7 @@ def test_beside_the_published_rows_by_hand():
 
 
 def test_layer_by_layer_by_hand(results):
-    before = weights.read_baseline(results.baseline, LAYOUT)
+    before = weights.read_parameters(results.baseline, LAYOUT)
     after = weights.read_weights(results.fixed[0], LAYOUT)
     table = weights.layerwise(LAYOUT, before, after)
     assert after.values.tolist() == [-0.5, 0, 0.5, 0.75]
@@ -219,7 +222,7 @@ def test_representation_cost_by_hand(results):
 
 
 def test_what_was_moved_by_hand(results):
-    before = weights.read_baseline(results.baseline, LAYOUT)
+    before = weights.read_parameters(results.baseline, LAYOUT)
     after = weights.read_weights(results.fixed[0], LAYOUT)
     moved = weights.moved(before, after)
     assert moved["share"].is_monotonic_increasing
@@ -306,9 +309,14 @@ def test_the_page_holds_everything_itself(files):
         assert b64decode(data) == files[name]
     assert not re.search(r'(?:src|href)="(?!data:)', text)
     assert {"Published elsewhere", "How it was made", "WFN against other methods"} <= set(found.headings)
-    assert "Code at commit 0123abcd" in text
+    assert "made at commit 0123abcd" in text
     assert "dvc repro pretrain" in text
     assert "1.0 million weights → 140 values, 3.50 bits each, 9.1 × smaller, -0.5 points (top-1 97.5 %)" in text
+
+
+def test_without_exploring(settings, results):
+    files = report_files(settings, dataclasses.replace(results, explored=[]), PUBLISHED)
+    assert not any(name.startswith("exploration") for name in files)
 
 
 PICTURES = ("accuracy-size", "rounds", "exploration", "what-changed", "layers")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.config import InputError
 from pipeline.data import batches, normalise
 from pipeline.fake_quantisation import OUTER_BITS, MaxScaled, Project, WeightLayer, attach, bake, weight_layers
 from pipeline.quantising import Outcome, Task
@@ -78,7 +79,9 @@ class Normalise(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, through: bool) -> Tensor:
         """Weights of mean 0 and (unbiased) deviation 1."""
         centred = weight - weight.mean()
-        std = torch.linalg.vector_norm(centred) / math.sqrt(weight.numel() - 1)  # torch.std has one thread
+        # torch.std has one thread; a constant weight has no deviation to divide by.
+        std = torch.linalg.vector_norm(centred) / math.sqrt(max(1, weight.numel() - 1))
+        std = std.clamp_min(torch.finfo(weight.dtype).eps)
         normalised = centred.div_(std)
         ctx.save_for_backward(normalised, std)
         ctx.through = through
@@ -90,7 +93,7 @@ class Normalise(torch.autograd.Function):
         (gradient,) = gradients
         normalised, std = ctx.saved_tensors
         if ctx.through:
-            along = torch.dot(gradient.flatten(), normalised.flatten()) / (normalised.numel() - 1)
+            along = torch.dot(gradient.flatten(), normalised.flatten()) / max(1, normalised.numel() - 1)
             gradient = torch.addcmul(gradient - gradient.mean(), normalised, along, value=-1)
         return gradient / std, None
 
@@ -157,14 +160,13 @@ def quantise(task: Task) -> Outcome:
         projection.set_width(widths(task.bits)[0])
     for layer in layers:
         attach(layer, MaxScaled(OUTER_BITS) if layer.outer else weights[inner.index(layer)])
-    groups = _groups(task, weights, activations)
     epochs: list[Any] = []
     for width, count in zip(
         widths(task.bits), shares(task.settings.training_epochs, len(widths(task.bits))), strict=True
     ):
         for projection in projections:
             projection.set_width(width)
-        epochs += task.train(task.sgd(groups), count, first_epoch=len(epochs))
+        epochs += task.train(task.sgd(_groups(task, weights, activations)), count, first_epoch=len(epochs))
     bake(layers)
     return Outcome(epochs, [[layer.weight_name] for layer in layers], task.bits if chosen.activations else None)
 
@@ -184,10 +186,10 @@ def _groups(
 
 def _attach_to_inputs(task: Task, layers: list[WeightLayer], recipe: str) -> list[ActivationProjection]:
     """Quantise what goes into `layers` from now on; one batch of training images shows whether it has two signs."""
-    lowest: dict[str, float] = {}
+    lowest = {layer.name: math.inf for layer in layers}
     watches = [
         layer.module.register_forward_pre_hook(
-            lambda _, inputs, name=layer.name: lowest.update({name: float(inputs[0].min())})
+            lambda _, inputs, name=layer.name: lowest.update({name: min(lowest[name], float(inputs[0].min()))})
         )
         for layer in layers
     ]
@@ -197,6 +199,12 @@ def _attach_to_inputs(task: Task, layers: list[WeightLayer], recipe: str) -> lis
         task.model(normalise(batch.pixels, task.dataset.card))
     for watch in watches:
         watch.remove()
+    unseen = [name for name, low in lowest.items() if low == math.inf]
+    if unseen:
+        raise InputError(
+            f"baselines.apot.activations = true: {unseen[0]} is not called as a layer, its input cannot be quantised; "
+            "allowed for this model: false"
+        )
     projections = []
     for layer in layers:
         projection = ActivationProjection(recipe, signed=lowest[layer.name] < 0).to(batch.pixels.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.config import InputError
 from pipeline.models import fixable_parameters, names_of
 from pipeline.quantising import Outcome, Task
 from pipeline.wfn.clustering import cluster
@@ -12,12 +13,14 @@ BITS = None
 
 def quantise(task: Task) -> Outcome:
     """Fix every weight at once within the quantiser's `delta`."""
-    fixing = task.settings.fixing
+    delta, fixing = task.quantiser.delta, task.settings.fixing
+    if delta is None:
+        raise InputError("baselines.quantisers: wfn_one_shot needs a delta, as in {method: wfn_one_shot, delta: 0.01}")
     parameters = fixable_parameters(task.model, batch_norm=fixing.fix_batch_norm)
     clustering = cluster(
         read_weights(parameters),
         fraction=1.0,
-        delta=task.delta,
+        delta=delta,
         zero_threshold=fixing.zero_threshold,
         distance=fixing.distance,
     )

@@ -64,7 +64,7 @@ def _frames(settings: Settings, results: Results, published_file: Path) -> dict[
     layout = baseline.layers
     if layout is None or main.iterations is None or main.centres is None:
         raise FileNotFoundError(f"{main.folder}, {baseline.folder}: iterations.csv, centres.csv, layers.csv are needed")
-    before, after = weights.read_baseline(baseline, layout), weights.read_weights(main, layout)
+    before, after = weights.read_parameters(baseline, layout), weights.read_weights(main, layout)
     comparison = tables.comparison(baseline, results.fixed, settings.model.name)
     same, elsewhere = tables.published(published_file, settings.data.name, settings.model.name)
     frames = {
@@ -91,10 +91,9 @@ def _pictures(results: Results, frames: dict[str, pd.DataFrame]) -> dict[str, Fi
     return {
         "accuracy-size": figures.accuracy_against_size(frames["quantisers"], images),
         "rounds": rounds(main.iterations, main.centres),
-        "exploration": figures.exploration(frames["exploration"], images),
         "layers": figures.layerwise(frames["layers"]),
         "what-changed": figures.what_changed(frames["distribution"], frames["moved"], frames["layers"]),
-    }
+    } | ({"exploration": figures.exploration(frames["exploration"], images)} if results.explored else {})
 
 
 def _sections(
@@ -104,6 +103,7 @@ def _sections(
     main = results.fixed[0]
     setting = f"δ = {settings.delta:g}, α = {settings.alpha:g}, seed {settings.seed}"
     explore = results.explore_baseline.settings["model"]["name"]
+    explore_rounds = len(results.explored[0].settings["fixing"]["fractions"]) if results.explored else 0
     parts = [
         (
             "Baseline and fixed networks",
@@ -126,19 +126,19 @@ def _sections(
         ),
         (
             "WFN against other methods",
-            "The same baseline network, data and number of training epochs for all; means over the runs of a setting, "
-            "± their standard deviation. Entropy and unique values are of the values as multiplied out; index entropy "
-            "is of the indices into each codebook, with the scale factored out. Sizes are of the whole network: "
-            "indices, tables, codebooks, float parameters and buffers. Bits are a weight's; the first and the last "
-            "layer have 8 with APoT and LSQ. Activations are float where no bits are given.",
+            "The same baseline network and data for all, and as many epochs as the column says; means over the runs of "
+            "a setting, ± their standard deviation. Entropy and unique values are of the values as multiplied out; "
+            "index entropy is of the indices into each codebook, with the scale factored out. Sizes are of the whole "
+            "network: indices, tables, codebooks, float parameters and buffers. Bits are a weight's; the first and the "
+            "last layer have 8 with APoT and LSQ. Activations are float where no bits are given.",
             "quantisers",
         ),
         ("Over the fixing rounds", f"{setting}.", "rounds.svg"),
         (
             "How the settings act",
-            f"{explore}, a small network with a baseline of its own on the same data, so that every combination could "
-            "be run once (n = 1). Top-1 against its baseline; values are counted in the whole network, so batch-norm "
-            "that stays float adds its own.",
+            f"{explore}, a small network with a baseline of its own on the same data, fixed in {explore_rounds} "
+            "rounds, so that every combination could be run once (n = 1). Values are counted in the whole network, so "
+            "batch-norm that stays float adds its own.",
             "exploration.svg",
         ),
         ("The settings in numbers", f"{explore} on {settings.data.name}.", "exploration"),
@@ -163,8 +163,8 @@ def _sections(
         ),
         (
             "How it was made",
-            f"Code at commit {results.commit}. Each result comes from one stage of dvc.yaml; seconds are of the work "
-            "itself, without start-up.",
+            f"The report was made at commit {results.commit}. Each result comes from one stage of dvc.yaml; "
+            "seconds are of the work itself, without start-up.",
             "provenance",
         ),
     ]
@@ -173,7 +173,10 @@ def _sections(
         for heading, note, name in parts
         if name in files or name in frames
     ]
-    return [*sections, Section("Settings", "", json.dumps(settings.model_dump(mode="json"), indent=2))]
+    return [
+        *sections,
+        Section("Settings", "params.yaml and the profile", json.dumps(settings.model_dump(mode="json"), indent=2)),
+    ]
 
 
 def _headline(run: Run, baseline: Run) -> str:

@@ -84,7 +84,13 @@ def exploration(table: pd.DataFrame, test_images: int) -> Figure:
                 axes = panels[row][column]
                 for i, (value, group) in enumerate(chosen.groupby(series)):
                     ordered = group.sort_values(x)
-                    axes.plot(ordered[x], ordered[y], marker=MARKERS[i], color=COLOURS[i], label=f"{name} = {value:g}")
+                    axes.plot(
+                        ordered[x],
+                        ordered[y],
+                        marker=MARKERS[i % len(MARKERS)],
+                        color=COLOURS[i % len(COLOURS)],
+                        label=f"{name} = {value:g}",
+                    )
                 if y == "top1":
                     axes.axhline(baseline[y], color=COLOURS[7], linestyle="--", linewidth=1, label="Baseline")
                 if y == "unique":
@@ -117,7 +123,8 @@ def layerwise(table: pd.DataFrame) -> Figure:
                     mine = kinds == kind
                     axes.bar(
                         [place for place, chosen in zip(places, mine, strict=True) if chosen], table[column][mine],
-                        color=COLOURS[i], hatch=HATCHES[i], label=kind, edgecolor="white", linewidth=0.3,
+                        color=COLOURS[i % len(COLOURS)], hatch=HATCHES[i % len(HATCHES)], label=kind, edgecolor="white",
+                        linewidth=0.3,
                     )  # fmt: skip
             axes.set_ylabel(label)
         panels[0].legend(ncols=len(kinds.unique()), loc="upper left", fontsize=8)

@@ -21,12 +21,14 @@ PAGE = Template("""<!doctype html>
 <style>
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --line: #d0d7de; --soft: #57606a; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --line: #30363d; --soft: #9da7b3; } }
-body { color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif; max-width: 68rem;
+body { color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif; max-width: 84rem;
   margin: 0 auto; padding: 1rem; }
 .headline { font-size: 1.4rem; }
+.note, figcaption { max-width: 60rem; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: bottom; }
+td:first-child { white-space: nowrap; }
 th button { all: unset; cursor: pointer; }
 th button:focus-visible { outline: 2px solid; }
 th[aria-sort=ascending] button::after { content: " ▲"; }
@@ -40,7 +42,8 @@ pre { overflow-x: auto; font-size: .8rem; }
   :root { color-scheme: light; --ink: #000; --paper: #fff; --line: #999; --soft: #333; }
   body { max-width: none; padding: 0; font-size: 11px; }
   .table { overflow: visible; }
-  table { font-size: .65rem; }
+  table { font-size: .5rem; }
+  th, td { padding: .1rem .2rem; }
   figure, tr { break-inside: avoid; }
   h2 { break-after: avoid; }
 }
@@ -73,7 +76,7 @@ for (const heading of document.querySelectorAll("th")) {
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page: a heading, a note below it, and a table, an SVG figure, or text as it is."""
+    """One part of the page: a heading, a note below it, and a table, an SVG figure, or text to unfold."""
 
     heading: str
     note: str
@@ -100,5 +103,5 @@ def _body(section: Section) -> str:
         alternative = html.escape(section.heading)
         return f'<figure><img alt="{alternative}" src="{image}"><figcaption>{note}</figcaption></figure>'
     if isinstance(content, str):
-        return f"<pre>{html.escape(content)}</pre>"
+        return f"<details><summary>{note}</summary><pre>{html.escape(content)}</pre></details>"
     return f'<p class="note">{note}</p>\n<div class="table">{to_html(content)}</div>'

@@ -31,5 +31,10 @@ def render(figure: Figure, kind: str) -> bytes:
     """A figure as "svg" or "png", without a date or a version, so that the same figure gives the same bytes."""
     content = io.BytesIO()
     with mpl.rc_context(STYLE):
-        figure.savefig(content, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {"Software": None})
+        figure.savefig(
+            content,
+            format=kind,
+            dpi=150,
+            metadata={"Date": None, "Creator": None} if kind == "svg" else {"Software": None},
+        )
     return content.getvalue()

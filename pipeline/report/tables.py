@@ -148,7 +148,7 @@ AS_PUBLISHED = ["entropy_as_published", "unique_as_published"]
 
 
 def explored(baseline: Run, runs: Sequence[Run]) -> pd.DataFrame:
-    """Every run of `explore`, one row each, with its baseline last."""
+    """Every run of `explore`, one row each, with its baseline last; no rows at all where there are no runs."""
     rows = [
         {
             "method": "WFN",
@@ -158,8 +158,9 @@ def explored(baseline: Run, runs: Sequence[Run]) -> pd.DataFrame:
         }
         for run in runs
     ]
-    rows.append({"method": "Baseline", **_measured(baseline, baseline)})
-    return pd.DataFrame(rows)[["method", "delta", "alpha", "fix_batch_norm", "top1", "drop", "unique", "entropy"]]
+    rows += [{"method": "Baseline", **_measured(baseline, baseline)}] if rows else []
+    columns = ["method", "delta", "alpha", "fix_batch_norm", "top1", "drop", "unique", "entropy"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def representation(runs: Sequence[Run], layout: pd.DataFrame) -> pd.DataFrame:

@@ -33,15 +33,14 @@ class Weights:
 
 def read_weights(run: Run, layout: pd.DataFrame) -> Weights:
     """The weights of a fixed network; layout: its baseline's layers.csv."""
-    content = load_file(run.folder / WEIGHTS)
-    parameters = [content[name].ravel() for name in layout["parameter"]]
+    parameters = read_parameters(run, layout)
     values = np.unique(np.concatenate([np.unique(parameter) for parameter in parameters]))
     counts = [np.bincount(np.searchsorted(values, parameter), minlength=len(values)) for parameter in parameters]
     return Weights(parameters, values, np.stack(counts))
 
 
-def read_baseline(run: Run, layout: pd.DataFrame) -> list[NDArray[np.float32]]:
-    """The parameters of the baseline, each flattened, in the order of its layers.csv."""
+def read_parameters(run: Run, layout: pd.DataFrame) -> list[NDArray[np.float32]]:
+    """The parameters of a network, each flattened, in the order of its baseline's layers.csv."""
     content = load_file(run.folder / WEIGHTS)
     return [content[name].ravel() for name in layout["parameter"]]
 

@@ -17,7 +17,7 @@ from pipeline.evaluation import evaluate
 from pipeline.images import Images
 from pipeline.models import fixable_parameters
 from pipeline.progress import Steps
-from pipeline.training import optimizer_for
+from pipeline.training import finite, optimizer_for
 from pipeline.wfn.clustering import Clustering, cluster
 from pipeline.wfn.free import FreeWeights, read_weights, write_weights_
 from pipeline.wfn.regulariser import Regulariser
@@ -145,5 +145,7 @@ def _train(
         optimizer.step()
         free.push_values_()
         losses.append(torch.stack([task, pull]))
-    mean_task, mean_pull = torch.stack(losses).mean(dim=0).tolist() if losses else (None, None)
+    if not losses:
+        return {"loss": None, "regulariser": None}
+    mean_task, mean_pull = (finite(mean, "fix") for mean in torch.stack(losses).mean(dim=0))
     return {"loss": mean_task, "regulariser": mean_pull if regulariser else None}
