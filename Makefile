@@ -5,9 +5,6 @@ UV ?= $(shell command -v uv || echo .tools/bin/uv)
 export MLFLOW_DISABLE_TELEMETRY := true
 # Importing torch and timm takes 4 s where Python may keep compiled modules, 10 s where it may not.
 unexport PYTHONDONTWRITEBYTECODE
-# glibc would give the memory of large tensors back after every step and ask for it anew: an epoch takes 8 % longer.
-export MALLOC_MMAP_THRESHOLD_ := 33554432
-export MALLOC_TRIM_THRESHOLD_ := 8589934592
 # Everything that uv makes stays in the clone, but for its shared download cache.
 RUN = $(UV) run --frozen
 

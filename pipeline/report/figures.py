@@ -24,8 +24,8 @@ def accuracy_against_size(table: pd.DataFrame, test_images: int) -> Figure:
         label = f"Baseline, {baseline['megabytes']:.1f} MB as float32"
         axes.axhline(baseline["top1"], color=COLOURS[7], linestyle="--", linewidth=1, label=label)
         front = pareto_front(others)
-        axes.step(front["megabytes"], front["top1"], where="post", color="0.6", linewidth=4, alpha=0.5, zorder=1,
-                  label="Pareto front")  # fmt: skip
+        axes.plot(front["megabytes"], front["top1"], drawstyle="steps-post", color="0.6", linewidth=4, alpha=0.5,
+                  marker="o", markersize=15, zorder=1, label="Pareto front")  # fmt: skip
         for i, (method, group) in enumerate(others.groupby("method", sort=True)):
             spread = group.get("top1_spread")
             axes.errorbar(
