@@ -19,9 +19,9 @@ COUNT_BYTES = 4  # how often a value occurs, in the table that the decoder needs
 Indices = NDArray[np.int64]
 
 
-def entropy_coded_bytes(indices: Indices, size: int) -> int:
-    """Bytes of indices [n] into a codebook of `size` values, with the table of their frequencies."""
-    return len(ans_encode(indices, np.bincount(indices, minlength=size))) + COUNT_BYTES * size
+def entropy_coded_bytes(indices: Indices, counts: Indices) -> int:
+    """Bytes of indices [n] into a codebook, with the table of how often each of its values is used: counts [k]."""
+    return len(ans_encode(indices, counts)) + COUNT_BYTES * len(counts)
 
 
 def ans_encode(indices: Indices, counts: Indices) -> bytes:

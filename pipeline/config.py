@@ -15,6 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 PARAMS_FILE = Path("params.yaml")
 PROFILES = Path("profiles")
+# Data sets that a package of ours carries.
+PACKAGED = ("mnist5k",)
 
 Budget = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -122,13 +124,32 @@ class Hardware(Section):
 class Data(Section):
     """A data set and how its training images are varied."""
 
-    name: Literal["mnist5k", "folder"]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     root: Path | None
+    hub: str | None
+    mini: Count | None
     size: Annotated[int, Field(ge=8)]
     channels: Literal[1, 3]
     test_share: Annotated[float, Field(gt=0, lt=1)]
     shift: Annotated[int, Field(ge=0)]
     flip: bool
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Self:
+        if self.root is None and self.hub is None and self.name not in PACKAGED:
+            raise ValueError(
+                f"root = null: a folder of images is needed, or hub: a Hugging Face data set; without both, name can "
+                f"be {', '.join(PACKAGED)} only, not {self.name!r}"
+            )
+        return self
+
+
+class Stem(Section):
+    """A first convolution in place of the model's own, and whether the max-pool behind it stays."""
+
+    kernel: Literal[1, 3, 5, 7]
+    stride: Count
+    pool: bool
 
 
 class Model(Section):
@@ -137,7 +158,8 @@ class Model(Section):
     name: str
     in_chans: Count
     num_classes: Annotated[int, Field(ge=2)]
-    checkpoint: Path | None
+    stem: Stem | None
+    checkpoint: str | None
     pretrained: bool
     options: dict[str, Any]
 
@@ -149,6 +171,7 @@ class Model(Section):
 class Pretrain(Section):
     """Training of a baseline from scratch."""
 
+    from_weights: bool
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
     lr: Positive
@@ -213,6 +236,12 @@ class Settings(Section):
                         f"allowed: below {1 / rounds:g}"
                     )
         return self
+
+    @property
+    def trains_the_baseline(self) -> bool:
+        """Whether the baseline is trained here; otherwise its given weights are taken as they are."""
+        given = self.model.pretrained or self.model.checkpoint is not None
+        return self.pretrain.from_weights or not given
 
     @property
     def training_epochs(self) -> int:

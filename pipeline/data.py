@@ -1,4 +1,8 @@
-"""A data set split in two, its card, and batches varied on the device."""
+"""A data set for training: which images are for what, its card, and its batches.
+
+Small data sets lie in memory as uint8 and are varied on the device; large ones stay the files that they are
+(pipeline/streaming.py). Both give the same kind of batches.
+"""
 
 from __future__ import annotations
 
@@ -7,93 +11,224 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from pipeline.config import Data, InputError
-from pipeline.images import Images, read_images
+from pipeline.images import Images, augment, decode, normalise
 from pipeline.results import to_json, write_files
+from pipeline.sources import Labels, Parts, Source, find
 
 IMAGES, CARD = "images.safetensors", "card.json"
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """Training and test images, and the card that describes them."""
+class Share(NamedTuple):
+    """The part of every batch that one process works on: images rank, rank + of, rank + 2 of, ..."""
 
-    train: Images
-    test: Images
-    card: dict[str, Any]
+    rank: int = 0
+    of: int = 1
 
-    def check_classes(self, outputs: int) -> None:
-        """Raise InputError unless a network with so many outputs can tell the classes apart."""
-        if outputs < self.card["classes"]:
-            raise InputError(f"model.num_classes = {outputs}: the data set needs at least {self.card['classes']}")
+
+WHOLE = Share()
+
+
+class Dataset(Protocol):
+    """Training and test images in batches whose pixels are float32, of mean 0 and deviation 1."""
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the images are: name, classes, counts."""
 
     def to(self, device: torch.device) -> Dataset:
-        """The same data set on another device."""
-        return Dataset(self.train.to(device), self.test.to(device), self.card)
+        """The same data set, its batches on that device."""
+
+    def batch_count(self, size: int) -> int:
+        """Number of batches in one epoch of `training_batches`."""
+
+    def training_batches(self, size: int, generator: torch.Generator, share: Share = WHOLE) -> Iterator[Images]:
+        """One epoch: shuffled batches of `size` images, varied; of each batch, the share of one process.
+
+        A single last image would leave batch-norm without statistics, so an incomplete rest is dropped; a data set
+        smaller than one batch is one batch.
+        """
+
+    def test_batches(self, size: int, share: Share = WHOLE) -> Iterator[Images]:
+        """All test images in order, not varied; of each batch, the share of one process."""
+
+    def sample(self, size: int) -> Tensor:
+        """Pixels of the first training images, at most `size`, not varied."""
 
 
-def prepare(settings: Data, seed: int) -> Dataset:
-    """The data set that `settings` name, split and described.
+class Choice(NamedTuple):
+    """Some images of a source, in an order."""
 
-    Raises InputError for a data set that cannot be trained on.
+    source: Source
+    rows: Labels
+
+    @property
+    def labels(self) -> Labels:
+        """Their labels."""
+        return self.source.labels[self.rows]
+
+
+def choose(settings: Data, seed: int) -> tuple[Choice, Choice]:
+    """Training and test images of the source that `settings` name: its own parts, or a split of its only one.
+
+    Raises InputError for a source that cannot be trained on.
     """
-    train, test = split(read_images(settings), settings.test_share, seed)
-    return Dataset(train, test, card(settings.name, train, test))
+    parts: Parts = find(settings)
+    rows = _first_of_each_class(parts.train.labels, settings.mini)
+    _check_labels(parts.train.labels[rows])
+    if parts.test is None:
+        train, test = split(parts.train.labels[rows], settings.test_share, seed)
+        return Choice(parts.train, rows[train]), Choice(parts.train, rows[test])
+    shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).numpy()]
+    return Choice(parts.train, shuffled), Choice(parts.test, _first_of_each_class(parts.test.labels, settings.mini))
 
 
-def split(images: Images, test_share: float, seed: int) -> tuple[Images, Images]:
-    """Training and test images, every class divided alike (to the nearest whole image), in shuffled order.
+def _first_of_each_class(labels: Labels, count: int | None) -> Labels:
+    """Rows of the first `count` images of each class, in their order; of all where it is None."""
+    if count is None:
+        return np.arange(len(labels))
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]))
 
-    Raises InputError for no images, fewer than two classes, or a class that does not reach both parts.
-    """
-    if not len(images):
+
+def _check_labels(labels: Labels) -> None:
+    if not len(labels):
         raise InputError("data: 0 images found; at least two classes of two images are needed")
-    classes, counts = images.labels.unique(return_counts=True)
+    classes = np.unique(labels)
     if len(classes) < 2:
-        raise InputError(f"data: 1 class found, number {int(classes[0])}; at least two are needed")
+        raise InputError(f"data: 1 class found, number {classes[0]}; at least two are needed")
+
+
+def split(labels: Labels, test_share: float, seed: int) -> tuple[Labels, Labels]:
+    """Rows for training and for testing, every class divided alike (to the nearest whole image), in shuffled order.
+
+    Raises InputError for a class that does not reach both parts.
+    """
     generator = torch.Generator().manual_seed(seed)
-    parts: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for label, count in zip(classes.tolist(), counts.tolist(), strict=True):
-        kept = round(count * test_share)
+    train, test = [], []
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        kept = round(int(count) * test_share)
         if not 0 < kept < count:
             raise InputError(
                 f"data.test_share = {test_share}: keeps {kept} of the {count} images of class {label}; "
                 "every class needs images in both parts"
             )
-        order = torch.nonzero(images.labels == label)[:, 0][torch.randperm(count, generator=generator)]
-        parts[0].append(order[kept:])
-        parts[1].append(order[:kept])
-    train, test = (torch.cat(part) for part in parts)
-    train = train[torch.randperm(len(train), generator=generator)]
-    return Images(images.pixels[train], images.labels[train]), Images(images.pixels[test], images.labels[test])
+        rows = np.flatnonzero(labels == label)[torch.randperm(int(count), generator=generator).numpy()]
+        train.append(rows[kept:])
+        test.append(rows[:kept])
+    order = torch.randperm(sum(map(len, train)), generator=generator).numpy()
+    return np.concatenate(train)[order], np.concatenate(test)
 
 
-def card(name: str, train: Images, test: Images) -> dict[str, Any]:
-    """What a person wants to know of a data set before using it; mean and std of the training pixels, on 0 to 1."""
-    digest = hashlib.sha256()
-    for tensor in (train.pixels, train.labels, test.pixels, test.labels):
-        digest.update(tensor.contiguous().numpy().tobytes())
-    values = train.pixels.double() / 255
+def describe(name: str, train: Choice, test: Choice) -> dict[str, Any]:
+    """What a person wants to know of the images before using them, whatever becomes of their pixels."""
+
+    def part(choice: Choice) -> dict[str, Any]:
+        return {"images": len(choice.rows), "per_class": np.bincount(choice.labels).tolist()}
+
     return {
         "name": name,
-        "shape": list(train.pixels.shape[1:]),
-        "classes": int(torch.cat([train.labels, test.labels]).max()) + 1,
-        "train": {"images": len(train), "per_class": train.labels.bincount().tolist()},
-        "test": {"images": len(test), "per_class": test.labels.bincount().tolist()},
-        "mean": values.mean(dim=(0, 2, 3)).tolist(),
-        "std": values.std(dim=(0, 2, 3)).tolist(),
-        "sha256": digest.hexdigest(),
+        "classes": int(max(train.labels.max(), test.labels.max())) + 1,
+        "class_names": list(train.source.classes),
+        "train": part(train),
+        "test": part(test),
     }
 
 
-def save(dataset: Dataset, folder: Path) -> None:
+def check_classes(dataset: Dataset, outputs: int) -> None:
+    """Raise InputError unless a network with so many outputs can tell the classes apart."""
+    if outputs < dataset.card["classes"]:
+        raise InputError(f"model.num_classes = {outputs}: the data set needs at least {dataset.card['classes']}")
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A `Dataset` that lies in memory: uint8 pixels, normalised as its card says, shifted and mirrored at random."""
+
+    train: Images
+    test: Images
+    card: dict[str, Any]
+    shift: int
+    flip: bool
+
+    def to(self, device: torch.device) -> InMemory:
+        """The same data set on another device."""
+        return InMemory(self.train.to(device), self.test.to(device), self.card, self.shift, self.flip)
+
+    def batch_count(self, size: int) -> int:
+        """As `Dataset` says."""
+        return full_batches(len(self.train), size)
+
+    def training_batches(self, size: int, generator: torch.Generator, share: Share = WHOLE) -> Iterator[Images]:
+        """As `Dataset` says."""
+        order = torch.randperm(len(self.train), generator=generator).to(self.train.labels.device)
+        for chosen in order.split(size)[: self.batch_count(size)]:
+            batch = self.train[chosen]
+            pixels = augment(batch.pixels, shift=self.shift, flip=self.flip, generator=generator)
+            yield self._normalised(Images(pixels, batch.labels)[share.rank :: share.of])
+
+    def test_batches(self, size: int, share: Share = WHOLE) -> Iterator[Images]:
+        """As `Dataset` says."""
+        for start in range(0, len(self.test), size):
+            yield self._normalised(self.test[start : start + size][share.rank :: share.of])
+
+    def sample(self, size: int) -> Tensor:
+        """As `Dataset` says."""
+        return self._normalised(self.train[:size]).pixels
+
+    def _normalised(self, images: Images) -> Images:
+        return Images(normalise(images.pixels, self.card["mean"], self.card["std"]), images.labels)
+
+
+def full_batches(images: int, size: int) -> int:
+    """How many batches of `size` so many images make; one where there are fewer images than that."""
+    return max(1, images // size)
+
+
+def prepare(settings: Data, seed: int) -> InMemory:
+    """The images that `settings` name, decoded, with a card that describes them.
+
+    Raises InputError for a data set that cannot be trained on, and for an image that cannot be read.
+    """
+    choices = choose(settings, seed)
+    train, test = ((decode(each.source, each.rows.tolist(), settings.size, settings.channels)) for each in choices)
+    mean, std = _statistics(train[0].pixels)
+    found = describe(settings.name, *choices) | {
+        "shape": list(train[0].pixels.shape[1:]),
+        "stored_as": {"train": train[1], "test": test[1]},
+        "mean": mean,
+        "std": std,
+        "sha256": _digest(train[0].pixels, train[0].labels, test[0].pixels, test[0].labels),
+    }
+    return InMemory(train[0], test[0], found, settings.shift, settings.flip)
+
+
+def _statistics(pixels: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel of uint8 pixels [N, C, H, W], on 0 to 1."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for channel in pixels.unbind(1):
+        counts = channel.flatten().bincount(minlength=256)
+        mean = (counts * levels).sum() / counts.sum()
+        means.append(float(mean))
+        deviations.append(float(((counts * (levels - mean) ** 2).sum() / (counts.sum() - 1)).sqrt()))
+    return means, deviations
+
+
+def _digest(*tensors: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def save(dataset: InMemory, folder: Path) -> None:
     """Write the images and the card into `folder`."""
     tensors = {
         f"{part}.{kind}": getattr(getattr(dataset, part), kind).contiguous()
@@ -103,57 +238,8 @@ def save(dataset: Dataset, folder: Path) -> None:
     write_files(folder, {IMAGES: safetensors.torch.save(tensors), CARD: to_json(dataset.card)})
 
 
-def load(folder: Path) -> Dataset:
+def load(folder: Path, settings: Data) -> InMemory:
     """The data set that `save` wrote."""
     tensors = safetensors.torch.load_file(folder / IMAGES)
     train, test = (Images(tensors[f"{part}.pixels"], tensors[f"{part}.labels"]) for part in ("train", "test"))
-    return Dataset(train, test, json.loads((folder / CARD).read_text()))
-
-
-def batches(images: Images, size: int, generator: torch.Generator | None = None) -> Iterator[Images]:
-    """Batches of `size` images: all of them in order, or, with a generator, shuffled and without an incomplete rest.
-
-    A single last image would leave batch-norm without statistics, so training drops the rest; a data set smaller
-    than one batch is one batch.
-    """
-    if generator is None:
-        yield from (Images(*part) for part in zip(images.pixels.split(size), images.labels.split(size), strict=True))
-        return
-    order = torch.randperm(len(images), generator=generator).to(images.labels.device)
-    for start in range(0, max(size, len(images) - size + 1), size):
-        chosen = order[start : start + size]
-        yield Images(images.pixels[chosen], images.labels[chosen])
-
-
-def training_batches(dataset: Dataset, settings: Data, size: int, generator: torch.Generator) -> Iterator[Images]:
-    """One epoch: shuffled batches, varied as `settings` say, their pixels float32 with mean 0 and deviation 1."""
-    for batch in batches(dataset.train, size, generator):
-        varied = augment(batch.pixels, shift=settings.shift, flip=settings.flip, generator=generator)
-        yield Images(normalise(varied, dataset.card), batch.labels)
-
-
-def batch_count(dataset: Dataset, size: int) -> int:
-    """Number of batches in one epoch of `training_batches`."""
-    return max(1, len(dataset.train) // size)
-
-
-def normalise(pixels: Tensor, card: dict[str, Any]) -> Tensor:
-    """uint8 pixels [B, C, H, W] as float32 with mean 0 and deviation 1 over the training images."""
-    mean, std = (torch.tensor(card[key], device=pixels.device).view(1, -1, 1, 1) for key in ("mean", "std"))
-    return (pixels.float() / 255 - mean) / std
-
-
-def augment(pixels: Tensor, *, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Each image [B, C, H, W] shifted by up to `shift` pixels both ways, over black, and half of them mirrored."""
-    count, _, height, width = pixels.shape
-    if flip:
-        mirrored = (torch.rand(count, generator=generator) < 0.5).to(pixels.device)
-        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(3), pixels)
-    if shift:
-        down, right = torch.randint(0, 2 * shift + 1, (2, count, 1), generator=generator).to(pixels.device)
-        rows = down + torch.arange(height, device=pixels.device)
-        columns = right + torch.arange(width, device=pixels.device)
-        padded = pad(pixels, (shift,) * 4)
-        image = torch.arange(count, device=pixels.device).view(-1, 1, 1)
-        pixels = padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return pixels
+    return InMemory(train, test, json.loads((folder / CARD).read_text()), settings.shift, settings.flip)

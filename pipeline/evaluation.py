@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import is_wrapped
 from torch import nn
 
-from pipeline.data import Dataset, batches, normalise
+from pipeline.data import Dataset
 from pipeline.metrics import top_k_accuracy
 from pipeline.models import buffer_bytes, layers
 from pipeline.quantised import Quantised
@@ -31,9 +31,9 @@ def evaluate(model: nn.Module, dataset: Dataset) -> Accuracy:
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        outputs = [model(normalise(batch.pixels, dataset.card)) for batch in batches(dataset.test, BATCH)]
+        outputs = [(model(batch.pixels).float().cpu(), batch.labels.cpu()) for batch in dataset.test_batches(BATCH)]
     model.train(was_training)
-    logits, labels = torch.cat(outputs).float().cpu(), dataset.test.labels.cpu()
+    logits, labels = (torch.cat(part) for part in zip(*outputs, strict=True))
     return Accuracy(*(top_k_accuracy(logits, labels, k) for k in (1, 5)))
 
 

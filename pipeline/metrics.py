@@ -36,7 +36,11 @@ def entropy_bits(values: ArrayLike, include_zero: bool = True) -> float:
     include_zero: whether the value zero counts, or only the distribution over the non-zero values.
     """
     flat = np.asarray(values).ravel()
-    counts = np.unique(flat if include_zero else flat[flat != 0], return_counts=True)[1]
+    return entropy_of_counts(np.unique(flat if include_zero else flat[flat != 0], return_counts=True)[1])
+
+
+def entropy_of_counts(counts: NDArray[np.int64]) -> float:
+    """The same entropy in bits, from how often each value occurs [k], none of them 0."""
     shares = counts / max(1, counts.sum())
     return max(0.0, float(-(shares * np.log2(shares)).sum()))
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline.config import InputError, Model, first_line
+from pipeline.config import InputError, Model, Stem, first_line
+from pipeline.hub import HUB, fetch
 from pipeline.metrics import Layer, Role
 
 
@@ -26,7 +27,7 @@ def build(settings: Model, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return timm.create_model(
+            model = timm.create_model(
                 settings.name,
                 pretrained=settings.pretrained and settings.checkpoint is None,
                 in_chans=settings.in_chans,
@@ -35,6 +36,30 @@ def build(settings: Model, seed: int) -> nn.Module:
             )
         except (TypeError, RuntimeError, OSError) as error:
             raise InputError(f"model: timm cannot build {settings.name}: {first_line(error)}") from error
+        if settings.stem is not None:
+            _replace_stem(model, settings.stem)
+    return model
+
+
+def _replace_stem(model: nn.Module, stem: Stem) -> None:
+    """A smaller first convolution for small images, as networks for CIFAR have it."""
+    first = getattr(model, "conv1", None)
+    if not isinstance(first, nn.Conv2d) or not isinstance(getattr(model, "maxpool", None), nn.Module):
+        raise InputError("model.stem: this model has no conv1 and maxpool to replace; allowed for ResNets, else null")
+    model.conv1 = nn.Conv2d(
+        first.in_channels, first.out_channels, stem.kernel, stem.stride, padding=stem.kernel // 2, bias=False
+    )
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm does
+    if not stem.pool:
+        model.maxpool = nn.Identity()
+
+
+def load_checkpoint(model: nn.Module, checkpoint: str) -> None:
+    """Put the weights of a local file, or of a repository of the Hugging Face hub (hf-hub:owner/name), into `model`.
+
+    Raises InputError as `load_weights` does, and for a repository that cannot be reached or has no file of weights.
+    """
+    load_weights(model, fetch(checkpoint) if checkpoint.startswith(HUB) else Path(checkpoint))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -103,6 +128,12 @@ def fixable_parameters(model: nn.Module, *, batch_norm: bool) -> list[nn.Paramet
             for parameter in module.parameters(recurse=False):
                 found.setdefault(id(parameter), parameter)
     return list(found.values())
+
+
+def trainable_besides(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """The trainable parameters of `model` that are not among `parameters`."""
+    given = {id(parameter) for parameter in parameters}
+    return [each for each in model.parameters() if each.requires_grad and id(each) not in given]
 
 
 def names_of(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[str]:

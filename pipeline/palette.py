@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from pipeline.models import names_of
+from pipeline.models import names_of, trainable_besides
 from pipeline.quantising import Outcome, Task
 from pipeline.training import optimizer_for
 
@@ -64,11 +64,6 @@ class Palette:
         self.values.grad = torch.zeros_like(self.values)
         self.push_values_()
 
-    def others(self, model: nn.Module) -> list[nn.Parameter]:
-        """The trainable parameters of `model` that have no codebook."""
-        ours = {id(parameter) for parameter, _ in self._parts}
-        return [each for each in model.parameters() if each.requires_grad and id(each) not in ours]
-
     def pull_gradients_(self) -> None:
         """The gradient of a value is the sum over the weights that it stands for (equation 3 there)."""
         gradient = torch.zeros_like(self.values)
@@ -88,7 +83,8 @@ class Palette:
 def fine_tuned(task: Task, groups: Sequence[Sequence[nn.Parameter]]) -> Outcome:
     """One codebook of 2^bits values for each group of parameters, trained together with all other parameters."""
     palette = Palette(groups, 2**task.bits, task.settings.seed)
-    optimizer = optimizer_for([palette.values, *palette.others(task.model)], task.settings.finetune)
+    others = trainable_besides(task.model, [parameter for group in groups for parameter in group])
+    optimizer = optimizer_for([palette.values, *others], task.settings.finetune)
     epochs = task.train(
         optimizer,
         task.settings.training_epochs,

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.coding import FLOAT_BYTES, Indices, entropy_coded_bytes, lzw_bytes
-from pipeline.metrics import Layer, entropy_bits, weight_metrics
+from pipeline.metrics import Layer, entropy_of_counts, weight_metrics
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Codebook:
     names: tuple[str, ...]
     values: NDArray[np.float32]
     indices: Indices
+
+    @cached_property
+    def counts(self) -> Indices:
+        """How often each value is used [k]."""
+        return np.bincount(self.indices, minlength=len(self.values))
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,8 @@ class Quantised:
         """
         parameters = sum(len(layer.values) for layer in self.layers)
         quantised, sizes = self.quantised_parameters, [len(codebook.values) for codebook in self.codebooks]
-        bits = sum(entropy_bits(codebook.indices) * len(codebook.indices) for codebook in self.codebooks)
-        coded = sum(entropy_coded_bytes(book.indices, len(book.values)) for book in self.codebooks)
+        bits = sum(entropy_of_counts(codebook.counts) * len(codebook.indices) for codebook in self.codebooks)
+        coded = sum(entropy_coded_bytes(book.indices, book.counts) for book in self.codebooks)
         lzw = lzw_bytes([codebook.indices for codebook in self.codebooks], sizes)
         uncoded = FLOAT_BYTES * (parameters - quantised + sum(sizes)) + self.buffer_bytes
         return {
@@ -83,6 +88,6 @@ class Quantised:
         """One row per value of every codebook: the codebook's first parameter, the value and how often it is used."""
         parts = [pd.DataFrame({"codebook": [], "value": [], "count": []}).astype({"codebook": str, "count": int})]
         for codebook in self.codebooks:
-            counts = np.bincount(codebook.indices, minlength=len(codebook.values))
-            parts.append(pd.DataFrame({"codebook": codebook.names[0], "value": codebook.values, "count": counts}))
+            columns = {"codebook": codebook.names[0], "value": codebook.values, "count": codebook.counts}
+            parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)

@@ -11,7 +11,6 @@ import importlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
@@ -20,7 +19,8 @@ from torch import nn
 
 from pipeline import quantisers
 from pipeline.config import InputError, Quantiser, Settings
-from pipeline.data import Dataset, batch_count
+from pipeline.data import Dataset
+from pipeline.quantisers import check_method
 from pipeline.training import Epoch, Plan, train
 
 
@@ -84,7 +84,7 @@ class Task:
     ) -> list[Epoch]:
         """Train with `optimizer`, its learning rates falling to zero along a cosine; one row per epoch."""
         batch_size = self.settings.quantise.batch_size
-        steps = epochs * batch_count(self.dataset, batch_size)
+        steps = epochs * self.dataset.batch_count(batch_size)
         plan = Plan(
             self.quantiser.method,
             epochs,
@@ -95,12 +95,7 @@ class Task:
             before_step,
             after_step,
         )
-        return train(self.fabric, self.network, self.dataset, self.settings.data, plan, self.generator, self.on_epoch)
-
-
-def known_methods() -> list[str]:
-    """Names of the methods, from the files of pipeline/quantisers; none of them is imported."""
-    return sorted(path.stem for folder in quantisers.__path__ for path in Path(folder).glob("[a-z]*.py"))
+        return train(self.fabric, self.network, self.dataset, plan, self.generator, self.on_epoch)
 
 
 def find(name: str, quantiser: Quantiser) -> Method:
@@ -109,8 +104,7 @@ def find(name: str, quantiser: Quantiser) -> Method:
     Raises InputError for an unknown method, a width that it does not know, or a package that it lacks.
     """
     key = f"baselines.quantisers.{name}"
-    if quantiser.method not in known_methods():
-        raise InputError(f"{key}.method = {quantiser.method!r}: no such method; allowed: {', '.join(known_methods())}")
+    check_method(name, quantiser)
     try:
         method = cast(Method, importlib.import_module(f"{quantisers.__name__}.{quantiser.method}"))
     except ModuleNotFoundError as error:

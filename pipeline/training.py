@@ -13,8 +13,8 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.config import Data, Finetune, Hardware, InputError, Settings
-from pipeline.data import Dataset, batch_count, training_batches
+from pipeline.config import Finetune, Hardware, InputError, Settings
+from pipeline.data import Dataset
 from pipeline.progress import Steps
 
 RISING_SHARE = 0.2  # of the one-cycle schedule
@@ -61,7 +61,6 @@ def train(
     fabric: Fabric,
     model: nn.Module,
     dataset: Dataset,
-    data: Data,
     plan: Plan,
     generator: torch.Generator,
     on_epoch: Callable[[int, Epoch], None],
@@ -70,13 +69,13 @@ def train(
 
     Returns one row per epoch (epoch, loss, seconds); each also goes to `on_epoch` with its number.
     """
-    epoch_steps = batch_count(dataset, plan.batch_size)
+    epoch_steps = dataset.batch_count(plan.batch_size)
     model.train()
     rows: list[Epoch] = []
     with Steps(plan.title, plan.epochs * epoch_steps) as progress:
         for epoch in range(plan.first_epoch, plan.first_epoch + plan.epochs):
             start, total = time.perf_counter(), 0.0
-            for batch in training_batches(dataset, data, plan.batch_size, generator):
+            for batch in dataset.training_batches(plan.batch_size, generator):
                 plan.optimizer.zero_grad()
                 loss = cross_entropy(model(batch.pixels), batch.labels)
                 fabric.backward(loss)
@@ -120,9 +119,9 @@ def pretrain(
     """Train a baseline in place: AdamW, one cycle. Arguments and result are those of `train`."""
     chosen = settings.pretrain
     optimizer = torch.optim.AdamW(model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
-    steps = chosen.epochs * batch_count(dataset, chosen.batch_size)
+    steps = chosen.epochs * dataset.batch_count(chosen.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=chosen.lr, total_steps=max(2, steps), pct_start=RISING_SHARE
     )
     plan = Plan("pretrain", chosen.epochs, chosen.batch_size, optimizer, schedule)
-    return train(fabric, model, dataset, settings.data, plan, generator, on_epoch)
+    return train(fabric, model, dataset, plan, generator, on_epoch)

@@ -43,7 +43,7 @@ def fix(
     """Fix every weight of the baseline network to few shared values, round by round."""
     settings = load_settings().changed(changes(change)).repeated(repeat)
     fabric = training.launch(settings.hardware, settings.seed)
-    dataset = datasets.load(data).to(fabric.device)
+    dataset = datasets.load(data, settings.data).to(fabric.device)
     model = models.build(settings.model.without_weights(), settings.seed)
     models.load_weights(model, baseline / WEIGHTS)
     network = fabric.setup_module(model)

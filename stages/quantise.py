@@ -41,7 +41,7 @@ def quantise(
     settings, quantiser = params.for_quantiser(name)
     method = find(name, quantiser)
     fabric = training.launch(settings.hardware, settings.seed)
-    dataset = datasets.load(data).to(fabric.device)
+    dataset = datasets.load(data, settings.data).to(fabric.device)
     model = models.build(settings.model.without_weights(), settings.seed)
     models.load_weights(model, baseline / WEIGHTS)
     model.to(fabric.device)

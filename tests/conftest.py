@@ -17,8 +17,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from pipeline import models, training
 from pipeline.config import Quantiser, Settings, load_settings
-from pipeline.data import Dataset, card, split
-from pipeline.images import Images, read_images
+from pipeline.data import InMemory, prepare
 from pipeline.quantising import Task
 
 # The same examples in every run of CI; new ones on every other.
@@ -45,11 +44,9 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="session")
-def dataset(settings) -> Dataset:
+def dataset(settings) -> InMemory:
     """200 real MNIST images, 160 for training."""
-    everything = read_images(settings.data)
-    train, test = split(Images(everything.pixels[::25], everything.labels[::25]), 0.2, seed=0)
-    return Dataset(train, test, card("mnist", train, test))
+    return prepare(settings.data.model_copy(update={"mini": 20}), seed=0)
 
 
 @pytest.fixture

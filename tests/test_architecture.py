@@ -19,7 +19,8 @@ METHODS = {name for name in MODULES if name.startswith("pipeline.quantisers.")}
 # Nothing of a later line may be imported by an earlier one.
 ORDER = [
     {"pipeline.config", "pipeline.metrics", "pipeline.results", "pipeline.wfn.centres", "pipeline.progress"},
-    {"pipeline.images", "pipeline.tracking", "pipeline.wfn.line", "pipeline.wfn.piecewise", "pipeline.models"},
+    {"pipeline.sources", "pipeline.hub", "pipeline.tracking", "pipeline.wfn.line", "pipeline.wfn.piecewise"},
+    {"pipeline.images", "pipeline.models"},
     {
         "pipeline.layout",
         "pipeline.data",

@@ -75,7 +75,7 @@ def test_a_number_without_a_dot_is_still_a_number(files):
         ("baselines.quantisers.x", {"bits": 4}, "baselines.quantisers.x.method is missing"),
         ("baselines.quantisers.x", {"method": "../x"}, 'x.method = "../x": string should match pattern'),
         ("baselines.quantisers.a b", {"method": "apot"}, "quantisers.a b"),
-        ("profile", "mnist6k", "profile = 'mnist6k' is unknown; allowed: mnist5k"),
+        ("profile", "mnist6k", "profile = 'mnist6k' is unknown; allowed: cifar10-small, mnist5k"),
     ],
 )
 def test_bad_parameters_are_named(files, key, value, message):
@@ -90,7 +90,7 @@ def test_bad_parameters_are_named(files, key, value, message):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("data.name", "imagenet", "data.name = \"imagenet\": input should be 'mnist5k' or 'folder'"),
+        ("data.name", "imagenet", "data.root = null: a folder of images is needed, or hub"),
         ("model.in_chans", 3, "model.in_chans = 3: must equal data.channels = 1"),
         ("finetune.optimizer", "x", "finetune.optimizer = \"x\": input should be 'adam' or 'sgd'"),
         ("pretrain.epochs", 0, "pretrain.epochs = 0: input should be greater than or equal to 1"),

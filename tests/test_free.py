@@ -5,7 +5,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pipeline.config import Finetune
-from pipeline.data import training_batches
 from pipeline.models import fixable_parameters
 from pipeline.training import optimizer_for
 from pipeline.wfn.free import FreeWeights, read_weights, write_weights_
@@ -35,7 +34,7 @@ def test_fixed_weights_do_not_move(changes, model, dataset, settings, generator)
     fixed = torch.rand(len(before), generator=generator) < 0.7
     free = FreeWeights(parameters, fixed)
     optimizer = optimizer_for([free.values], finetune)
-    train(model, free, optimizer, training_batches(dataset, settings.data, 32, generator))
+    train(model, free, optimizer, dataset.training_batches(32, generator))
     after = read_weights(parameters)
     assert torch.equal(after[fixed].view(torch.int32), before[fixed].view(torch.int32))
     assert (after != before)[~fixed].float().mean() > 0.3
@@ -47,7 +46,7 @@ def test_same_steps_as_training_the_whole_network_with_masked_gradients(model, d
     parameters = fixable_parameters(model, batch_norm=True)
     start = read_weights(parameters)
     fixed = torch.rand(len(start), generator=generator) < 0.5
-    batches = list(training_batches(dataset, settings.data, 32, generator))
+    batches = list(dataset.training_batches(32, generator))
 
     free = FreeWeights(parameters, fixed)
     optimizer = torch.optim.Adam([free.values], lr=0.001)

@@ -15,9 +15,9 @@ from pipeline.config import InputError, Quantiser
 from pipeline.evaluation import measure
 from pipeline.fake_quantisation import weight_layers
 from pipeline.palette import Palette, k_means, nearest
-from pipeline.quantisers import apot
+from pipeline.quantisers import apot, known_methods
 from pipeline.quantisers.uniform import LearnedStep
-from pipeline.quantising import Task, find, known_methods
+from pipeline.quantising import Task, find
 
 CASES = {
     "apot-4": {"method": "apot", "bits": 4},

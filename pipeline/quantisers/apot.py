@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import InputError
-from pipeline.data import batches, normalise
 from pipeline.fake_quantisation import OUTER_BITS, MaxScaled, Project, WeightLayer, attach, bake, weight_layers
 from pipeline.quantising import Outcome, Task
 
@@ -156,14 +155,13 @@ def quantise(task: Task) -> Outcome:
     weights = [WeightProjection(chosen.recipe) for _ in inner]
     activations = _attach_to_inputs(task, inner, chosen.recipe) if chosen.activations else []
     projections: list[WeightProjection | ActivationProjection] = [*weights, *activations]
-    for projection in projections:
-        projection.set_width(widths(task.bits)[0])
+    steps = widths(task.bits)
+    for projection in projections:  # what is attached is called at once
+        projection.set_width(steps[0])
     for layer in layers:
         attach(layer, MaxScaled(OUTER_BITS) if layer.outer else weights[inner.index(layer)])
     epochs: list[Any] = []
-    for width, count in zip(
-        widths(task.bits), shares(task.settings.training_epochs, len(widths(task.bits))), strict=True
-    ):
+    for width, count in zip(steps, shares(task.settings.training_epochs, len(steps)), strict=True):
         for projection in projections:
             projection.set_width(width)
         epochs += task.train(task.sgd(_groups(task, weights, activations)), count, first_epoch=len(epochs))
@@ -193,10 +191,10 @@ def _attach_to_inputs(task: Task, layers: list[WeightLayer], recipe: str) -> lis
         )
         for layer in layers
     ]
-    batch = next(batches(task.dataset.train, task.settings.quantise.batch_size))
+    images = task.dataset.sample(task.settings.quantise.batch_size)
     task.model.eval()
     with torch.inference_mode():
-        task.model(normalise(batch.pixels, task.dataset.card))
+        task.model(images)
     for watch in watches:
         watch.remove()
     unseen = [name for name, low in lowest.items() if low == math.inf]
@@ -207,7 +205,7 @@ def _attach_to_inputs(task: Task, layers: list[WeightLayer], recipe: str) -> lis
         )
     projections = []
     for layer in layers:
-        projection = ActivationProjection(recipe, signed=lowest[layer.name] < 0).to(batch.pixels.device)
+        projection = ActivationProjection(recipe, signed=lowest[layer.name] < 0).to(images.device)
         layer.module.add_module("input_quantiser", projection)
         layer.module.register_forward_pre_hook(lambda module, inputs: module.input_quantiser(*inputs))
         projections.append(projection)

@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.config import Finetune, Settings
-from pipeline.data import Dataset, batch_count, training_batches
+from pipeline.data import Dataset
 from pipeline.evaluation import evaluate
 from pipeline.images import Images
-from pipeline.models import fixable_parameters
+from pipeline.models import fixable_parameters, trainable_besides
 from pipeline.progress import Steps
 from pipeline.training import finite, optimizer_for
 from pipeline.wfn.clustering import Clustering, cluster
@@ -49,7 +49,7 @@ def fix_network(
     deltas = delta_schedule(settings.delta, len(fixing.fractions))
     clustering: Clustering | None = None
     rounds: list[Round] = []
-    epoch_steps = batch_count(dataset, finetune.batch_size)
+    epoch_steps = dataset.batch_count(finetune.batch_size)
     with Steps("fix", (len(deltas) - 1) * finetune.epochs * epoch_steps) as progress:
         for t, (fraction, delta) in enumerate(zip(fixing.fractions, deltas, strict=True)):
             start = time.perf_counter()
@@ -59,6 +59,7 @@ def fix_network(
                     fabric,
                     model,
                     FreeWeights(parameters, clustering.fixed),
+                    trainable_besides(model, parameters),
                     _regulariser(clustering, settings),
                     _epochs(dataset, settings, generator, progress),
                     finetune,
@@ -109,7 +110,7 @@ def _regulariser(clustering: Clustering, settings: Settings) -> Regulariser | No
 
 def _epochs(dataset: Dataset, settings: Settings, generator: torch.Generator, progress: Steps) -> Iterator[Images]:
     for _ in range(settings.finetune.epochs):
-        for batch in training_batches(dataset, settings.data, settings.finetune.batch_size, generator):
+        for batch in dataset.training_batches(settings.finetune.batch_size, generator):
             yield batch
             progress.advance()
 
@@ -118,6 +119,7 @@ def _train(
     fabric: Fabric,
     model: nn.Module,
     free: FreeWeights,
+    others: list[nn.Parameter],
     regulariser: Regulariser | None,
     training: Iterator[Images],
     settings: Finetune,
@@ -128,7 +130,7 @@ def _train(
     The loss is CE + a * L_reg with a = alpha * CE / L_reg, held constant: the regulariser always weighs alpha times the
     task loss (method, section 7).
     """
-    trained = [free.values, *free.others(model)]
+    trained = [free.values, *others]
     optimizer = optimizer_for(trained, settings)
     losses = []
     model.train()

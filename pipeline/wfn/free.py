@@ -40,11 +40,6 @@ class FreeWeights:
         self.gradients = torch.zeros_like(self.values)
         self.values.grad = self.gradients
 
-    def others(self, model: nn.Module) -> list[nn.Parameter]:
-        """The trainable parameters of `model` that are not for fixing."""
-        ours = {id(parameter) for parameter, _ in self._parts}
-        return [each for each in model.parameters() if each.requires_grad and id(each) not in ours]
-
     def pull_gradients_(self) -> None:
         """Copy the gradients of the free weights into `gradients`; a parameter without gradient counts as zero."""
         for (parameter, index), part in zip(self._parts, self.gradients.split(self._sizes), strict=True):

@@ -8,6 +8,7 @@ interval; positive weights then come before negative ones, and huge weights of b
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,11 @@ def _cumsum_(values: Doubles) -> None:
     blocks[1:] += offsets[:-1, None]
     np.cumsum(rest, out=rest)
     rest += offsets[-1] if whole else 0.0
+
+
+def _sums_before(parts: Doubles) -> Doubles:
+    """Of each part [n] the sum of those before it; never by subtraction, which a huge later part would spoil."""
+    return np.concatenate([[0.0], np.cumsum(parts[:-1])])[: len(parts)]
 
 
 class Line:
@@ -98,6 +104,19 @@ class Line:
         gap = np.abs(weights - centre)
         return gap / np.abs(weights) if self.relative else gap
 
+    def exact_order(self, positions: Indices, centre: float) -> Indices:
+        """Order [P] of the weights at `positions` [P] by exact distance, the lower weight first of equal ones.
+
+        Slow: for the few weights whose distances look the same in float64.
+        """
+        weights, place = np.unique(self.weights[positions], return_inverse=True)
+        exact = [abs(Fraction(weight) - Fraction(centre)) for weight in weights.tolist()]
+        if self.relative:
+            exact = [gap / abs(Fraction(weight)) for gap, weight in zip(exact, weights.tolist(), strict=True)]
+        ranks = np.empty(len(weights), dtype=np.int64)
+        ranks[sorted(range(len(weights)), key=exact.__getitem__)] = np.arange(len(weights))
+        return np.argsort(ranks[place], kind="stable")
+
 
 class FreeRanges:
     """The positions not yet taken, as sorted disjoint ranges, numbered through from 0 to `total`."""
@@ -151,17 +170,26 @@ class FreeRanges:
 
 
 class KeySums:
-    """Sums of the keys of the free weights before a position, counted from the free range next to `anchor`."""
+    """Sums of the keys of the free weights between `anchor` and a position, negative for positions before it.
+
+    Every sum is a difference of prefix sums at positions between the two, so that no key beyond the position, however
+    large, takes part in its rounding.
+    """
 
     def __init__(self, line: Line, free: FreeRanges, anchor: int) -> None:
-        self.line, self.free = line, free
-        sums = line.sums[free.ends] - line.sums[free.starts]
-        i = int(np.searchsorted(free.ends, anchor, side="right"))
-        self.before = np.concatenate([-np.cumsum(sums[:i][::-1])[::-1], [0.0], np.cumsum(sums[i:])])
+        self.line = line
+        self.starts, self.ends = free.starts, free.ends
+        here = int(np.searchsorted(free.ends, anchor, side="right"))
+        if here < len(free.starts) and free.starts[here] < anchor:  # inside a range: two ranges that meet there
+            self.starts, self.ends = np.insert(free.starts, here + 1, anchor), np.insert(free.ends, here, anchor)
+            here += 1
+        parts = line.sums[self.ends] - line.sums[self.starts]
+        # Of each range: the end that is nearer to the anchor, and the sum between it and the anchor.
+        self.near = np.concatenate([self.ends[:here], self.starts[here:]])
+        self.between = np.concatenate([-_sums_before(parts[:here][::-1])[::-1], _sums_before(parts[here:])])
 
     def at(self, positions: Indices) -> Doubles:
-        """Sum of the free keys before each position [P], up to a constant that differences cancel."""
-        index = np.minimum(np.searchsorted(self.free.ends, positions, side="right"), len(self.free.ends) - 1)
-        start = self.free.starts[index]
-        inside = np.clip(positions, start, self.free.ends[index])
-        return self.before[index] + self.line.sums[inside] - self.line.sums[start]
+        """Sum of the free keys between the anchor and each position [P]."""
+        index = np.minimum(np.searchsorted(self.ends, positions, side="right"), len(self.ends) - 1)
+        inside = np.clip(positions, self.starts[index], self.ends[index])
+        return self.between[index] + (self.line.sums[inside] - self.line.sums[self.near[index]])

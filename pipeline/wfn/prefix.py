@@ -77,30 +77,33 @@ class Surroundings:
         error = self.scale * (PREFIX_SUM_ERROR * size + SUM_ERROR * (left + right) * abs(self.key))
         return _Balls(left, right, self.scale * (to_left + to_right), error)
 
-    def distances(self, inner: Ball, outer: Ball) -> tuple[Doubles, Indices]:
-        """Distances of the weights inside `outer` and not inside `inner`, and -1 or +1 for their sides."""
+    def between(self, inner: Ball, outer: Ball) -> tuple[Indices, Indices]:
+        """Positions of the weights inside `outer` and not inside `inner`, and -1 or +1 for their sides."""
         left = self.free.positions(self.first - outer.left, self.first - inner.left)
         right = self.free.positions(self.last + inner.right, self.last + outer.right)
-        sides = np.repeat([-1, 1], [len(left), len(right)])
-        return self.line.distances(np.concatenate([left[::-1], right]), self.centre), sides
+        return np.concatenate([left[::-1], right]), np.repeat([-1, 1], [len(left), len(right)])
 
 
 def longest_prefix(around: Surroundings, budget: float, limit: int) -> Ball:
     """The at most `limit` nearest weights beyond those at distance 0 with mean distance <= `budget`."""
     inner, outer = _narrow(around, budget, limit)
-    distances, sides = around.distances(inner, outer)
-    order = np.argsort(distances, kind="stable")[: limit - inner.count]
-    distances, sides = distances[order], sides[order]
+    positions, sides = around.between(inner, outer)
+    distances = around.line.distances(positions, around.centre)
+    order = np.argsort(distances, kind="stable")
+    distances = distances[order]
 
-    counts = inner.count + np.arange(1, len(distances) + 1)
-    totals = inner.total + np.cumsum(distances)
+    counts = inner.count + np.arange(1, 1 + min(len(distances), limit - inner.count))
+    totals = inner.total + np.cumsum(distances[: len(counts)])
     excess = totals - budget * counts
     doubtful = np.abs(excess) <= inner.error + SUM_ERROR * counts * (totals / counts + budget)
     if doubtful.any():
         within = _exactly_within(around, inner, distances, budget, np.flatnonzero(doubtful))
     else:
         within = int((excess <= 0).sum())
-    right = int((sides[:within] > 0).sum())
+    if 0 < within < len(distances) and distances[within - 1] == distances[within]:
+        tied = np.flatnonzero(distances == distances[within])
+        order[tied] = order[tied][around.line.exact_order(positions[order[tied]], around.centre)]
+    right = int((sides[order[:within]] > 0).sum())
     total = float(totals[within - 1]) if within else inner.total
     return Ball(inner.left + within - right, inner.right + right, total, inner.error)
 
@@ -134,7 +137,7 @@ def _narrow(around: Surroundings, budget: float, limit: int) -> tuple[Ball, Ball
 
 def _exactly_within(around: Surroundings, inner: Ball, distances: Doubles, budget: float, doubtful: Indices) -> int:
     """How many of the sorted `distances` keep the mean within the budget, by exact summation."""
-    near, _ = around.distances(Ball(0, 0, 0.0, 0.0), inner)
+    near = around.line.distances(around.between(Ball(0, 0, 0.0, 0.0), inner)[0], around.centre)
     low, high = int(doubtful[0]), int(doubtful[-1]) + 1
     while low < high:
         middle = (low + high) // 2
