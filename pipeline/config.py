@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 # Settings of `fixing` that the baselines share: what is quantised, and the one-shot clustering.
-FIXING_OF_BASELINES = {"zero_threshold", "distance", "fix_batch_norm"}
+FIXING_OF_BASELINES = {"zero_threshold", "distance", "parameters", "fix_batch_norm"}
 
 
 def _with_a_point(value: Any) -> Any:
@@ -62,6 +62,7 @@ class Fixing(Section):
     distance: Literal["relative", "euclidean"]
     zero_threshold: Annotated[float, Field(gt=0, lt=1)]
     temperature: Positive
+    parameters: Literal["layers", "all"]
     fix_batch_norm: bool
 
     @model_validator(mode="after")
@@ -119,6 +120,16 @@ class Hardware(Section):
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["32-true", "bf16-mixed"]
+    devices: Count
+    nodes: Count
+    accumulate: Count
+    channels_last: bool
+    compile: bool
+
+    @property
+    def processes(self) -> int:
+        """Processes that share every batch."""
+        return self.devices * self.nodes
 
 
 class Data(Section):
@@ -235,6 +246,17 @@ class Settings(Section):
                         f"{key} = {delta}: with {rounds} rounds the first budget is {delta * rounds:g}; "
                         f"allowed: below {1 / rounds:g}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _batches_can_be_shared(self) -> Self:
+        for key in ("pretrain", "finetune", "quantise"):
+            size, shares = getattr(self, key).batch_size, self.hardware.processes * self.hardware.accumulate
+            if size % shares:
+                raise ValueError(
+                    f"{key}.batch_size = {size}: hardware asks for {shares} equal parts "
+                    "(devices x nodes x accumulate); allowed: multiples of that"
+                )
         return self
 
     @property

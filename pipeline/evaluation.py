@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from lightning_fabric import is_wrapped
+from lightning_fabric import Fabric, is_wrapped
 from torch import nn
 
 from pipeline.data import Dataset
-from pipeline.metrics import top_k_accuracy
+from pipeline.device import equalise_buffers_, share_of
+from pipeline.metrics import top_k_hits
 from pipeline.models import buffer_bytes, layers
 from pipeline.quantised import Quantised
 
@@ -26,27 +27,41 @@ class Accuracy:
     top5: float
 
 
-def evaluate(model: nn.Module, dataset: Dataset) -> Accuracy:
-    """Accuracy of `model` on the test images, in evaluation mode; the model's mode is restored."""
+def evaluate(fabric: Fabric, network: nn.Module, dataset: Dataset) -> Accuracy:
+    """Accuracy on the test images, in evaluation mode; every process works on its share. The mode is restored.
+
+    network: plain, or set up by the fabric.
+    """
+    model = unwrapped(network)
+    equalise_buffers_(fabric, model)
     was_training = model.training
     model.eval()
-    with torch.inference_mode():
-        outputs = [(model(batch.pixels).float().cpu(), batch.labels.cpu()) for batch in dataset.test_batches(BATCH)]
+    right = torch.zeros(3, dtype=torch.float64)  # within the first, within the first five, images
+    with torch.inference_mode(), fabric.autocast():
+        for batch in dataset.test_batches(BATCH, share_of(fabric)):
+            logits, labels = model(batch.pixels).float().cpu(), batch.labels.cpu()
+            right += torch.tensor([*(top_k_hits(logits, labels, k) for k in (1, 5)), len(labels)])
     model.train(was_training)
-    logits, labels = (torch.cat(part) for part in zip(*outputs, strict=True))
-    return Accuracy(*(top_k_accuracy(logits, labels, k) for k in (1, 5)))
+    if fabric.world_size > 1:
+        right = cast(torch.Tensor, fabric.all_reduce(right.to(fabric.device), reduce_op="sum")).cpu()
+    top1, top5, images = right.tolist()
+    return Accuracy(top1 / images * 100, top5 / images * 100)
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The model itself: in the fabric's wrapper its parameters have other names."""
+    return cast(nn.Module, network.module) if is_wrapped(network) else network
 
 
 def measure(
-    network: nn.Module, dataset: Dataset, shared: Sequence[Sequence[str]] = ()
+    fabric: Fabric, network: nn.Module, dataset: Dataset, shared: Sequence[Sequence[str]] = ()
 ) -> tuple[dict[str, Any], Quantised]:
     """The content of metrics.json - accuracy, then what is counted of the weights - and the network as it was counted.
 
     network: plain, or set up by the fabric. shared: names of the parameters that share a codebook, one group per
     codebook; none for a float network.
     """
-    accuracy = evaluate(network, dataset)
-    # In the fabric's wrapper the parameters have other names.
-    model = cast(nn.Module, network.module) if is_wrapped(network) else network
+    accuracy = evaluate(fabric, network, dataset)
+    model = unwrapped(network)
     quantised = Quantised(list(layers(model)), shared, buffer_bytes(model))
     return {"top1": accuracy.top1, "top5": accuracy.top5, **quantised.metrics()}, quantised

@@ -51,11 +51,11 @@ def value_counts(values: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.int
     return distinct, counts.astype(np.int64)
 
 
-def top_k_accuracy(logits: ArrayLike, labels: ArrayLike, k: int) -> float:
-    """Share of rows, in percent, whose label [N] is among the k largest of the logits [N, classes]."""
+def top_k_hits(logits: ArrayLike, labels: ArrayLike, k: int) -> int:
+    """Number of rows whose label [N] is among the k largest of the logits [N, classes]."""
     scores, targets = np.asarray(logits), np.asarray(labels)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return float((best == targets[:, None]).any(axis=1).mean() * 100)
+    return int((best == targets[:, None]).any(axis=1).sum())
 
 
 def weight_metrics(layers: Iterable[Layer]) -> Mapping[str, float | int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import safetensors.torch
 import timm
@@ -119,12 +120,19 @@ def layers(model: nn.Module) -> Iterator[Layer]:
         yield Layer(name, roles, parameter.detach().cpu().numpy().ravel())
 
 
-def fixable_parameters(model: nn.Module, *, batch_norm: bool) -> list[nn.Parameter]:
-    """Weights and biases of convolution, linear and, if wanted, batch-norm modules, each once (method, section 2)."""
-    kinds = (nn.modules.conv._ConvNd, nn.Linear, _BatchNorm) if batch_norm else (nn.modules.conv._ConvNd, nn.Linear)
+def fixable_parameters(
+    model: nn.Module, which: Literal["layers", "all"] = "layers", *, batch_norm: bool
+) -> list[nn.Parameter]:
+    """The parameters that are fixed, each once, tied or not (method, section 2).
+
+    layers: weights and biases of convolution, linear and, if wanted, batch-norm modules. all: every other parameter as
+    well, such as tokens, embeddings, layer norm and layer scale.
+    """
     found: dict[int, nn.Parameter] = {}
     for module in model.modules():
-        if isinstance(module, kinds):
+        is_norm = isinstance(module, _BatchNorm)
+        is_layer = isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
+        if batch_norm if is_norm else is_layer or which == "all":
             for parameter in module.parameters(recurse=False):
                 found.setdefault(id(parameter), parameter)
     return list(found.values())

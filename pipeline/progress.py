@@ -11,19 +11,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Steps:
-    """A known number of steps of one job; used as a context manager."""
+    """A known number of steps of one job, of which some may be done already; used as a context manager.
 
-    def __init__(self, title: str, total: int) -> None:
+    quiet: say nothing, as all processes but the first one do.
+    """
+
+    def __init__(self, title: str, total: int, done: int = 0, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
+            disable=quiet or not sys.stderr.isatty(),
             transient=True,
         )
-        self._task = self._bar.add_task(title, total=total)
+        self._task = self._bar.add_task(title, total=total, completed=done)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -40,6 +44,8 @@ class Steps:
 
     def say(self, line: str) -> None:
         """A line that stays: above the bar, and in the log."""
+        if self._quiet:
+            return
         if self._bar.disable:
             print(line, file=sys.stderr, flush=True)
         else:

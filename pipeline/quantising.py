@@ -20,6 +20,7 @@ from torch import nn
 from pipeline import quantisers
 from pipeline.config import InputError, Quantiser, Settings
 from pipeline.data import Dataset
+from pipeline.device import set_up
 from pipeline.quantisers import check_method
 from pipeline.training import Epoch, Plan, train
 
@@ -67,7 +68,7 @@ class Task:
     @cached_property
     def network(self) -> nn.Module:
         """The model as the fabric runs it; set up at first use, when the method has put in what it trains."""
-        return cast(nn.Module, self.fabric.setup_module(self.model))
+        return set_up(self.fabric, self.model, self.settings.hardware)
 
     def sgd(self, parameters: Iterable[nn.Parameter] | list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Stochastic gradient descent over parameters, or groups of them, as the profile's `quantise` says."""
@@ -91,6 +92,7 @@ class Task:
             batch_size,
             optimizer,
             torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps)),
+            self.settings.hardware.accumulate,
             first_epoch,
             before_step,
             after_step,

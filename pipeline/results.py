@@ -1,8 +1,8 @@
 """Files of a run: written whole or not at all, and read back without torch.
 
 A run folder holds metrics.json (headline numbers), settings.json (what made it), iterations.csv (one row per round or
-epoch) and model.safetensors. The baseline's has layers.csv too (one row per parameter); that of a network with few
-values has timing.json (seconds, which differ from run to run) and centres.csv (one row per value of a fixed network) or
+epoch), timing.json (seconds, which differ from run to run) and model.safetensors. The baseline's has layers.csv too
+(one row per parameter); that of a network with few values has centres.csv (one row per value of a fixed network) or
 codebooks.csv (the same of any other method's).
 """
 
@@ -34,7 +34,7 @@ METRICS, SETTINGS, TIMING, LAYERS, ITERATIONS, CENTRES, CODEBOOKS, WEIGHTS = (
 class Run:
     """One finished run as its folder tells it; None for a file that such a run does not have.
 
-    seconds: wall time of the work itself, without start-up.
+    seconds: wall time of the work itself, without start-up. images_per_second: of training.
     """
 
     folder: Path
@@ -43,6 +43,7 @@ class Run:
     iterations: pd.DataFrame | None
     centres: pd.DataFrame | None
     seconds: float | None = None
+    images_per_second: float | None = None
     layers: pd.DataFrame | None = None
 
 
@@ -75,18 +76,25 @@ def to_csv(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
+def timing(seconds: float, images: int, train_seconds: float) -> bytes:
+    """The content of timing.json: wall time, and images per second of training (None where nothing was trained)."""
+    speed = round(images / train_seconds, 1) if train_seconds else None
+    return to_json({"seconds": round(float(seconds), 3), "images_per_second": speed})
+
+
 def read_run(folder: Path) -> Run:
     """A finished run. Raises FileNotFoundError where its metrics or settings are missing."""
     iterations, centres, layers = (
         pd.read_csv(folder / name) if (folder / name).exists() else None for name in (ITERATIONS, CENTRES, LAYERS)
     )
-    timing = folder / TIMING
+    times = json.loads((folder / TIMING).read_text()) if (folder / TIMING).exists() else {}
     return Run(
         folder=folder,
         metrics=json.loads((folder / METRICS).read_text()),
         settings=json.loads((folder / SETTINGS).read_text()),
         iterations=iterations,
         centres=centres,
-        seconds=json.loads(timing.read_text())["seconds"] if timing.exists() else None,
+        seconds=times.get("seconds"),
+        images_per_second=times.get("images_per_second"),
         layers=layers,
     )

@@ -88,12 +88,15 @@ def complete(runs: Sequence[tuple[Label, Run]]) -> int:
 
 
 @contextmanager
-def live_run(label: Label, settings: Mapping[str, Any], after: float = LIVE_AFTER) -> Iterator[LiveRun]:
+def live_run(
+    label: Label, settings: Mapping[str, Any], first_process: bool = True, after: float = LIVE_AFTER
+) -> Iterator[LiveRun]:
     """A run that is open while the work inside goes on, from its first step after so many seconds.
 
-    Marked as failed where the work is broken off. Work that ends sooner is not logged here.
+    Marked as failed where the work is broken off. Work that ends sooner is not logged here; of several processes only
+    the first one logs.
     """
-    run = LiveRun(label, settings, after)
+    run = LiveRun(label, settings, after if first_process else math.inf)
     try:
         yield run
     except BaseException:

@@ -1,4 +1,4 @@
-"""The device to work on, through Lightning Fabric, and training a baseline on it."""
+"""The training loop on plain cross-entropy, and training a baseline with it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.nn.functional import cross_entropy
 
-from pipeline.config import Finetune, Hardware, InputError, Settings
+from pipeline.checkpoint import Checkpoint
+from pipeline.config import Finetune, InputError, Settings
 from pipeline.data import Dataset
+from pipeline.device import backward, share_of
 from pipeline.progress import Steps
 
 RISING_SHARE = 0.2  # of the one-cycle schedule
@@ -27,7 +28,8 @@ Epoch = dict[str, Any]
 class Plan:
     """How to train: a title for the progress line, epochs, images per batch, optimiser and its schedule per step.
 
-    first_epoch: number of the first epoch, where training goes on that began with another plan.
+    parts: how many parts a batch is worked on in. first_epoch: number of the first epoch, where training goes on that
+    began with another plan.
     before_step, after_step: called around every step of the optimiser, for weights that live elsewhere.
     """
 
@@ -36,60 +38,68 @@ class Plan:
     batch_size: int
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
+    parts: int = 1
     first_epoch: int = 0
     before_step: Callable[[], None] = lambda: None
     after_step: Callable[[], None] = lambda: None
 
 
-def launch(hardware: Hardware, seed: int) -> Fabric:
-    """The device to work on, with torch's own random state seeded (dropout and the like draw from it).
-
-    Raises InputError for an accelerator that this machine does not have.
-    """
-    try:
-        fabric = Fabric(accelerator=hardware.accelerator, devices=1, precision=hardware.precision)
-        fabric.launch()
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"hardware.accelerator = {hardware.accelerator!r}: not available here ({error})") from error
-    torch.manual_seed(seed)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    return fabric
-
-
 def train(
     fabric: Fabric,
-    model: nn.Module,
+    network: nn.Module,
     dataset: Dataset,
     plan: Plan,
     generator: torch.Generator,
     on_epoch: Callable[[int, Epoch], None],
+    checkpoint: Checkpoint | None = None,
 ) -> list[Epoch]:
-    """Train `model`, set up by the fabric, in place on cross-entropy as `plan` says.
+    """Train `network`, set up by the fabric, in place on cross-entropy as `plan` says.
 
-    Returns one row per epoch (epoch, loss, seconds); each also goes to `on_epoch` with its number.
+    Returns one row per epoch (epoch, loss, seconds); each also goes to `on_epoch` with its number. Goes on from the
+    checkpoint, where there is one.
     """
     epoch_steps = dataset.batch_count(plan.batch_size)
-    model.train()
     rows: list[Epoch] = []
-    with Steps(plan.title, plan.epochs * epoch_steps) as progress:
-        for epoch in range(plan.first_epoch, plan.first_epoch + plan.epochs):
+    state = checkpoint.load() if checkpoint else None
+    if state is not None:
+        rows = state["rows"]
+        network.load_state_dict(state["network"])
+        plan.optimizer.load_state_dict(state["optimizer"])
+        plan.schedule.load_state_dict(state["schedule"])
+        generator.set_state(state["generator"])
+        for row in rows:
+            on_epoch(row["epoch"], row)
+    network.train()
+    quiet = not fabric.is_global_zero
+    with Steps(plan.title, plan.epochs * epoch_steps, len(rows) * epoch_steps, quiet) as progress:
+        if rows:
+            progress.say(f"{plan.title}: goes on after epoch {len(rows)}")
+        for epoch in range(plan.first_epoch + len(rows), plan.first_epoch + plan.epochs):
             start, total = time.perf_counter(), 0.0
-            for batch in dataset.training_batches(plan.batch_size, generator):
+            for batch in dataset.training_batches(plan.batch_size, generator, share_of(fabric)):
                 plan.optimizer.zero_grad()
-                loss = cross_entropy(model(batch.pixels), batch.labels)
-                fabric.backward(loss)
+                loss = backward(fabric, network, batch, plan.parts)
                 plan.before_step()
                 plan.optimizer.step()
                 plan.schedule.step()
                 plan.after_step()
                 progress.advance()
-                total += finite(loss.detach(), plan.title)
+                total += finite(loss, plan.title)
             values = epoch, total / epoch_steps, round(time.perf_counter() - start, 3)
             row = dict(zip(EPOCH_COLUMNS, values, strict=True))
             rows.append(row)
             on_epoch(epoch, row)
             progress.say(f"{plan.title}: epoch {epoch + 1}: loss {row['loss']:.4f}, {row['seconds']:.1f} s")
+            if checkpoint and checkpoint.due():
+                checkpoint.save(
+                    {
+                        "rows": rows,
+                        "network": network.state_dict(),
+                        "optimizer": plan.optimizer.state_dict(),
+                        "schedule": plan.schedule.state_dict(),
+                        "generator": generator.get_state(),
+                    }
+                )
     return rows
 
 
@@ -110,18 +120,19 @@ def optimizer_for(parameters: list[nn.Parameter], settings: Finetune) -> torch.o
 
 def pretrain(
     fabric: Fabric,
-    model: nn.Module,
+    network: nn.Module,
     dataset: Dataset,
     settings: Settings,
     generator: torch.Generator,
     on_epoch: Callable[[int, Epoch], None],
+    checkpoint: Checkpoint | None = None,
 ) -> list[Epoch]:
     """Train a baseline in place: AdamW, one cycle. Arguments and result are those of `train`."""
     chosen = settings.pretrain
-    optimizer = torch.optim.AdamW(model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
     steps = chosen.epochs * dataset.batch_count(chosen.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=chosen.lr, total_steps=max(2, steps), pct_start=RISING_SHARE
     )
-    plan = Plan("pretrain", chosen.epochs, chosen.batch_size, optimizer, schedule)
-    return train(fabric, model, dataset, plan, generator, on_epoch)
+    plan = Plan("pretrain", chosen.epochs, chosen.batch_size, optimizer, schedule, settings.hardware.accumulate)
+    return train(fabric, network, dataset, plan, generator, on_epoch, checkpoint)

@@ -1,7 +1,6 @@
 """Stages `fix`, `repeats`, `sweep` and `explore`: fix the baseline network to few shared values."""
 
 import os
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +8,11 @@ import pandas as pd
 import torch
 from typer import Option
 
-from pipeline import data as datasets
-from pipeline import models, training
+from pipeline import models
+from pipeline.checkpoint import resumable
 from pipeline.config import load_settings
+from pipeline.data import CARD
+from pipeline.device import set_up
 from pipeline.evaluation import measure
 from pipeline.results import (
     CENTRES,
@@ -21,6 +22,7 @@ from pipeline.results import (
     TIMING,
     WEIGHTS,
     read_run,
+    timing,
     to_csv,
     to_json,
     write_files,
@@ -31,6 +33,7 @@ from pipeline.wfn.free import read_weights
 from pipeline.wfn.summary import centres_table
 from stages.cli import Changes, changes, run
 from stages.runs import fix_label
+from stages.start import baseline_network, device_and_data
 
 
 def fix(
@@ -42,29 +45,31 @@ def fix(
 ) -> None:
     """Fix every weight of the baseline network to few shared values, round by round."""
     settings = load_settings().changed(changes(change)).repeated(repeat)
-    fabric = training.launch(settings.hardware, settings.seed)
-    dataset = datasets.load(data, settings.data).to(fabric.device)
-    model = models.build(settings.model.without_weights(), settings.seed)
-    models.load_weights(model, baseline / WEIGHTS)
-    network = fabric.setup_module(model)
+    fabric, dataset = device_and_data(settings, data)
+    model = baseline_network(settings, baseline)
+    network = set_up(fabric, model, settings.hardware)
+    label, decided_by = fix_label(settings, os.environ.get("DVC_STAGE", "fix")), settings.of_fixing()
 
-    with live_run(fix_label(settings, os.environ.get("DVC_STAGE", "fix")), settings.of_fixing()) as live:
+    with (
+        live_run(label, decided_by, fabric.is_global_zero) as live,
+        resumable(fabric, decided_by, [data / CARD, baseline / WEIGHTS]) as checkpoint,
+    ):
         generator = torch.Generator().manual_seed(settings.seed)
-        start = time.perf_counter()
-        rounds = fix_network(fabric, network, dataset, settings, generator, live.log_step)
-        seconds = round(time.perf_counter() - start, 3)
-        fixed = models.fixable_parameters(model, batch_norm=settings.fixing.fix_batch_norm)
-        metrics, _ = measure(network, dataset, [models.names_of(model, fixed)])
+        rounds = pd.DataFrame(fix_network(fabric, network, dataset, settings, generator, live.log_step, checkpoint))
+        fixed = models.fixable_parameters(model, settings.fixing.parameters, batch_norm=settings.fixing.fix_batch_norm)
+        metrics, _ = measure(fabric, network, dataset, [models.names_of(model, fixed)])
+        images = settings.training_epochs * dataset.card["train"]["images"]
         files = {
             WEIGHTS: models.weight_bytes(model),
             METRICS: to_json(metrics),
-            SETTINGS: to_json(settings.of_fixing()),
-            TIMING: to_json({"seconds": seconds}),
-            ITERATIONS: to_csv(pd.DataFrame(rounds)),
+            SETTINGS: to_json(decided_by),
+            TIMING: timing(rounds["seconds"].sum(), images, rounds["train_seconds"].sum()),
+            ITERATIONS: to_csv(rounds),
             CENTRES: to_csv(centres_table(read_weights(fixed).cpu().numpy())),
         }
-        write_files(out, files)
-        live.finish(read_run(out))
+        if fabric.is_global_zero:
+            write_files(out, files)
+            live.finish(read_run(out))
 
 
 if __name__ == "__main__":

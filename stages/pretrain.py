@@ -8,15 +8,30 @@ import pandas as pd
 import torch
 from typer import Option
 
-from pipeline import data as datasets
 from pipeline import models, training
+from pipeline.checkpoint import resumable
 from pipeline.config import load_settings
+from pipeline.data import CARD, check_classes
+from pipeline.device import set_up
 from pipeline.evaluation import measure
 from pipeline.layout import layer_table
-from pipeline.results import ITERATIONS, LAYERS, METRICS, SETTINGS, WEIGHTS, read_run, to_csv, to_json, write_files
+from pipeline.results import (
+    ITERATIONS,
+    LAYERS,
+    METRICS,
+    SETTINGS,
+    TIMING,
+    WEIGHTS,
+    read_run,
+    timing,
+    to_csv,
+    to_json,
+    write_files,
+)
 from pipeline.tracking import live_run
 from stages.cli import Changes, changes, run
 from stages.runs import baseline_label
+from stages.start import device_and_data
 
 
 def pretrain(
@@ -26,29 +41,36 @@ def pretrain(
 ) -> None:
     """Make the baseline network: load its weights, or train it here."""
     settings = load_settings().changed(changes(change))
-    fabric = training.launch(settings.hardware, settings.seed)
-    dataset = datasets.load(data, settings.data).to(fabric.device)
-    datasets.check_classes(dataset, settings.model.num_classes)
+    fabric, dataset = device_and_data(settings, data)
+    check_classes(dataset, settings.model.num_classes)
     model = models.build(settings.model, settings.seed)
     if settings.model.checkpoint is not None:
         models.load_checkpoint(model, settings.model.checkpoint)
-    network = fabric.setup_module(model)
+    network = set_up(fabric, model, settings.hardware)
+    label, decided_by = baseline_label(settings, os.environ.get("DVC_STAGE", "pretrain")), settings.of_baseline()
 
-    with live_run(baseline_label(settings, os.environ.get("DVC_STAGE", "pretrain")), settings.of_baseline()) as live:
-        epochs = []
+    with (
+        live_run(label, decided_by, fabric.is_global_zero) as live,
+        resumable(fabric, decided_by, [data / CARD]) as checkpoint,
+    ):
+        rows = []
         generator = torch.Generator().manual_seed(settings.seed)
         if settings.trains_the_baseline:
-            epochs = training.pretrain(fabric, network, dataset, settings, generator, live.log_step)
-        metrics, _ = measure(network, dataset)
+            rows = training.pretrain(fabric, network, dataset, settings, generator, live.log_step, checkpoint)
+        epochs = pd.DataFrame(rows, columns=list(training.EPOCH_COLUMNS))
+        seconds = epochs["seconds"].sum()
+        metrics, _ = measure(fabric, network, dataset)
         files = {
             WEIGHTS: models.weight_bytes(model),
             METRICS: to_json(metrics),
-            SETTINGS: to_json(settings.of_baseline()),
+            SETTINGS: to_json(decided_by),
+            TIMING: timing(seconds, len(epochs) * dataset.card["train"]["images"], seconds),
             LAYERS: to_csv(layer_table(model, dataset.sample(1))),
-            ITERATIONS: to_csv(pd.DataFrame(epochs, columns=list(training.EPOCH_COLUMNS))),
+            ITERATIONS: to_csv(epochs),
         }
-        write_files(out, files)
-        live.finish(read_run(out))
+        if fabric.is_global_zero:
+            write_files(out, files)
+            live.finish(read_run(out))
 
 
 if __name__ == "__main__":

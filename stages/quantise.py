@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 from typer import Option
 
-from pipeline import data as datasets
 from pipeline import models, training
 from pipeline.config import load_settings
 from pipeline.evaluation import measure
@@ -21,6 +20,7 @@ from pipeline.results import (
     TIMING,
     WEIGHTS,
     read_run,
+    timing,
     to_csv,
     to_json,
     write_files,
@@ -28,6 +28,7 @@ from pipeline.results import (
 from pipeline.tracking import live_run
 from stages.cli import run
 from stages.runs import quantise_label
+from stages.start import baseline_network, device_and_data
 
 
 def quantise(
@@ -40,30 +41,30 @@ def quantise(
     params = load_settings()
     settings, quantiser = params.for_quantiser(name)
     method = find(name, quantiser)
-    fabric = training.launch(settings.hardware, settings.seed)
-    dataset = datasets.load(data, settings.data).to(fabric.device)
-    model = models.build(settings.model.without_weights(), settings.seed)
-    models.load_weights(model, baseline / WEIGHTS)
-    model.to(fabric.device)
+    fabric, dataset = device_and_data(settings, data)
+    model = baseline_network(settings, baseline).to(fabric.device)
 
     decided_by = settings.of_quantiser(quantiser)
-    with live_run(quantise_label(params, name), decided_by) as live:
+    with live_run(quantise_label(params, name), decided_by, fabric.is_global_zero) as live:
         generator = torch.Generator().manual_seed(settings.seed)
         task = Task(fabric, model, dataset, settings, quantiser, generator, live.log_step)
         start = time.perf_counter()
         outcome = method.quantise(task)
-        seconds = round(time.perf_counter() - start, 3)
-        metrics, quantised = measure(task.network, dataset, outcome.shared)
+        seconds = time.perf_counter() - start
+        metrics, quantised = measure(fabric, task.network, dataset, outcome.shared)
+        epochs = pd.DataFrame(outcome.epochs, columns=list(training.EPOCH_COLUMNS))
+        images = len(epochs) * dataset.card["train"]["images"]
         files = {
             WEIGHTS: models.weight_bytes(model),
             METRICS: to_json(metrics | {"activation_bits": outcome.activation_bits}),
             SETTINGS: to_json(decided_by),
-            TIMING: to_json({"seconds": seconds}),
-            ITERATIONS: to_csv(pd.DataFrame(outcome.epochs, columns=list(training.EPOCH_COLUMNS))),
+            TIMING: timing(seconds, images, epochs["seconds"].sum()),
+            ITERATIONS: to_csv(epochs),
             CODEBOOKS: to_csv(quantised.codebook_table()),
         }
-        write_files(out, files)
-        live.finish(read_run(out))
+        if fabric.is_global_zero:
+            write_files(out, files)
+            live.finish(read_run(out))
 
 
 if __name__ == "__main__":

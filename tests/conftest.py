@@ -15,7 +15,7 @@ import torch
 import yaml
 from playwright.sync_api import Page, sync_playwright
 
-from pipeline import models, training
+from pipeline import device, models
 from pipeline.config import Quantiser, Settings, load_settings
 from pipeline.data import InMemory, prepare
 from pipeline.quantising import Task
@@ -51,7 +51,7 @@ def dataset(settings) -> InMemory:
 
 @pytest.fixture
 def fabric(settings):
-    return training.launch(settings.hardware, seed=0)
+    return device.launch(settings.hardware, seed=0)
 
 
 @pytest.fixture
@@ -75,6 +75,15 @@ def task(settings, dataset, fabric):
         return Task(fabric, network, dataset, settings, chosen, generator, lambda *_: None)
 
     return make
+
+
+def changed(settings: Settings, **changes: object) -> Settings:
+    """The settings with other values: alpha=0.0, fixing__distance="euclidean"."""
+    values = settings.model_dump()
+    for key, value in changes.items():
+        section, _, name = key.rpartition("__")
+        (values[section] if section else values)[name] = value
+    return Settings.model_validate(values)
 
 
 def write_tiny_profile(clone: Path) -> None:

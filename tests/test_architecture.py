@@ -29,7 +29,8 @@ ORDER = [
         "pipeline.wfn.free",
         "pipeline.coding",
     },
-    {"pipeline.quantised", "pipeline.training", "pipeline.wfn.clustering", "pipeline.wfn.regulariser"},
+    {"pipeline.checkpoint", "pipeline.device", "pipeline.wfn.clustering", "pipeline.wfn.regulariser"},
+    {"pipeline.quantised", "pipeline.training"},
     {"pipeline.evaluation", "pipeline.quantisers"},
     {"pipeline.wfn.fixing", "pipeline.quantising"},
     {"pipeline.fake_quantisation", "pipeline.palette"},
@@ -37,7 +38,7 @@ ORDER = [
     {"pipeline.report.formats", "pipeline.report.style", "pipeline.report.weights"},
     {"pipeline.report.tables", "pipeline.report.figures", "pipeline.report.rounds", "pipeline.report.page"},
     {"pipeline.report.document"},
-    {"stages.cli", "stages.runs"},
+    {"stages.cli", "stages.runs", "stages.start"},
     {
         "stages.check",
         "stages.data",

@@ -1,17 +1,15 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from pipeline.config import Data, InputError
-from pipeline.data import augment, batch_count, batches, load, normalise, prepare, save, split, training_batches
-from pipeline.images import Images, read_images
+from pipeline.config import InputError
+from pipeline.data import WHOLE, Share, check_classes, full_batches, load, prepare, save, split
+from pipeline.images import augment, normalise
 
 
-def coloured(count, classes=2):
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=generator)
-    return Images(pixels, torch.arange(count) % classes)
+def numbered(count, size=8):
+    """Images of one colour each, so that they can be told apart."""
+    return torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(count, 3, size, size)
 
 
 def test_mnist5k_is_the_real_thing(settings):
@@ -20,26 +18,35 @@ def test_mnist5k_is_the_real_thing(settings):
     assert dataset.test.pixels.shape == (1000, 1, 28, 28)
     assert dataset.card["train"]["per_class"] == [400] * 10
     assert dataset.card["test"]["per_class"] == [100] * 10
+    assert dataset.card["class_names"] == list("0123456789")
     assert dataset.card["mean"] == pytest.approx([0.1307], abs=0.002)  # of MNIST's 60,000 images
     assert dataset.card["std"] == pytest.approx([0.3081], abs=0.002)
 
 
+def test_the_card_says_what_the_pixels_are(dataset):
+    values = dataset.train.pixels.double() / 255
+    assert dataset.card["mean"] == pytest.approx([float(values.mean())])
+    assert dataset.card["std"] == pytest.approx([float(values.std())])
+
+
 def test_the_split_follows_the_seed_and_loses_nothing():
-    images = coloured(50, classes=5)
-    train, test = split(images, 0.2, seed=1)
-    again, _ = split(images, 0.2, seed=1)
-    other, _ = split(images, 0.2, seed=2)
-    assert torch.equal(train.pixels, again.pixels)
-    assert not torch.equal(train.pixels, other.pixels)
-    assert len(train) == 40
-    assert test.labels.bincount().tolist() == [2] * 5
-    together = torch.cat([train.pixels, test.pixels]).flatten(1).tolist()
-    assert sorted(together) == sorted(images.pixels.flatten(1).tolist())
+    labels = np.arange(50) % 5
+    train, test = split(labels, 0.2, seed=1)
+    assert np.array_equal(split(labels, 0.2, seed=1)[0], train)
+    assert not np.array_equal(split(labels, 0.2, seed=2)[0], train)
+    assert np.bincount(labels[test]).tolist() == [2] * 5
+    assert sorted([*train, *test]) == list(range(50))
 
 
-def test_saved_and_loaded(dataset, tmp_path):
+def test_only_the_first_images_of_each_class(settings):
+    labels = prepare(settings.data.model_copy(update={"mini": 7, "test_share": 0.3}), seed=0)
+    assert labels.card["train"]["per_class"] == [5] * 10
+    assert labels.card["test"]["per_class"] == [2] * 10
+
+
+def test_saved_and_loaded(dataset, settings, tmp_path):
     save(dataset, tmp_path / "data")
-    back = load(tmp_path / "data")
+    back = load(tmp_path / "data", settings.data)
     assert back.card == dataset.card
     assert torch.equal(back.train.pixels, dataset.train.pixels)
     assert torch.equal(back.test.labels, dataset.test.labels)
@@ -48,28 +55,39 @@ def test_saved_and_loaded(dataset, tmp_path):
     assert (tmp_path / "again" / "images.safetensors").read_bytes() == first
 
 
-def test_batches_in_order_are_all_images():
-    assert [len(batch) for batch in batches(coloured(10), 4)] == [4, 4, 2]
+def test_test_batches_are_all_images_in_order(dataset):
+    batches = list(dataset.test_batches(15))
+    assert [len(batch) for batch in batches] == [15, 15, 10]
+    assert torch.equal(torch.cat([batch.labels for batch in batches]), dataset.test.labels)
 
 
-@pytest.mark.parametrize(("count", "size", "expected"), [(10, 4, [4, 4]), (8, 4, [4, 4]), (3, 4, [3]), (5, 5, [5])])
-def test_training_batches_are_full(count, size, expected, generator):
-    images = coloured(count)
-    found = list(batches(images, size, generator))
+@pytest.mark.parametrize(("size", "expected"), [(64, [64, 64]), (160, [160]), (161, [160]), (159, [159])])
+def test_training_batches_are_full(dataset, size, expected, generator):
+    found = list(dataset.training_batches(size, generator))
     assert [len(batch) for batch in found] == expected
-    seen = torch.cat([batch.pixels for batch in found]).flatten(1).unique(dim=0)
-    assert len(seen) == sum(expected)
+    assert len(found) == dataset.batch_count(size) == full_batches(160, size)
 
 
-def test_batch_count_is_the_number_of_batches(dataset, settings, generator):
-    for size in (32, 64, 159, 160, 161, 500):
-        assert len(list(training_batches(dataset, settings.data, size, generator))) == batch_count(dataset, size)
+def test_processes_share_every_batch(dataset):
+    """The shares of three processes, put together, are the whole batch, varied alike."""
+
+    def epoch(share):
+        return list(dataset.training_batches(31, torch.Generator().manual_seed(0), share))
+
+    parts = [epoch(Share(rank, 3)) for rank in range(3)]
+    for number, whole in enumerate(epoch(WHOLE)):
+        for rank in range(3):
+            assert torch.equal(parts[rank][number].pixels, whole.pixels[rank::3])
+            assert torch.equal(parts[rank][number].labels, whole.labels[rank::3])
+    tested = [list(dataset.test_batches(15, Share(rank, 3))) for rank in range(3)]
+    assert sum(len(batch) for part in tested for batch in part) == 40
 
 
 def test_normalised_training_pixels(dataset):
-    pixels = normalise(dataset.train.pixels, dataset.card)
+    pixels = normalise(dataset.train.pixels, dataset.card["mean"], dataset.card["std"])
     assert pixels.mean() == pytest.approx(0, abs=1e-4)
     assert pixels.std() == pytest.approx(1, abs=1e-4)
+    assert torch.equal(dataset.sample(3), pixels[:3])
 
 
 def test_every_image_is_shifted_whole_over_black(generator):
@@ -90,56 +108,11 @@ def test_half_of_the_images_are_mirrored(generator):
 
 
 def test_no_variation_leaves_the_images_alone(generator):
-    images = coloured(4).pixels
+    images = numbered(4)
     assert torch.equal(augment(images, shift=0, flip=False, generator=generator), images)
 
 
-def folder_settings(settings, root, **changes):
-    return Data.model_validate(settings.data.model_dump() | {"name": "folder", "root": root, "channels": 3} | changes)
-
-
-def make_folder(root, classes=("cat", "dog"), count=4, size=(20, 12)):
-    rng = np.random.default_rng(0)
-    for name in classes:
-        (root / name).mkdir(parents=True)
-        for number in range(count):
-            Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / name / f"{number}.png")
-
-
-def test_own_images_from_a_folder_per_class(settings, tmp_path):
-    make_folder(tmp_path)
-    images = read_images(folder_settings(settings, tmp_path, size=16))
-    assert images.pixels.shape == (8, 3, 16, 16)
-    assert images.labels.tolist() == [0] * 4 + [1] * 4
-    grey = read_images(folder_settings(settings, tmp_path, size=16, channels=1))
-    assert grey.pixels.shape == (8, 1, 16, 16)
-
-
-def test_own_images_keep_their_pixels_at_their_own_size(settings, tmp_path):
-    make_folder(tmp_path, size=(16, 16))
-    images = read_images(folder_settings(settings, tmp_path, size=16))
-    with Image.open(tmp_path / "cat" / "0.png") as image:
-        assert np.array_equal(images.pixels[0].permute(1, 2, 0).numpy(), np.array(image))
-
-
-def test_bad_data_sets_are_named(settings, tmp_path):
-    def refused(root, match):
-        with pytest.raises(InputError, match=match):
-            prepare(folder_settings(settings, root), seed=0)
-
-    refused(None, "data.root = None: no such folder")
-    refused(tmp_path / "missing", "missing: no such folder")
-    refused(tmp_path, "0 images found")
-    make_folder(tmp_path / "one", classes=["cat"])
-    refused(tmp_path / "one", "1 class found")
-    make_folder(tmp_path / "few", count=1)
-    refused(tmp_path / "few", r"data.test_share = 0.2: keeps 0 of the 1 images of class 0")
-    make_folder(tmp_path / "broken")
-    (tmp_path / "broken" / "dog" / "readme.txt").write_text("not an image")
-    refused(tmp_path / "broken", "readme.txt: not an image")
-
-
 def test_too_few_outputs(dataset):
-    dataset.check_classes(10)
+    check_classes(dataset, 10)
     with pytest.raises(InputError, match="model.num_classes = 9: the data set needs at least 10"):
-        dataset.check_classes(9)
+        check_classes(dataset, 9)

@@ -6,7 +6,7 @@ import pytest
 from pipeline.metrics import (
     Layer,
     entropy_bits,
-    top_k_accuracy,
+    top_k_hits,
     unique_count,
     value_counts,
     weight_metrics,
@@ -33,12 +33,12 @@ def test_value_counts():
     assert counts.tolist() == [1, 2]
 
 
-def test_top_k_accuracy_by_hand():
+def test_top_k_hits_by_hand():
     logits = [[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.6, 0.3, 0.1]]
     labels = [1, 1, 0, 0]
-    assert top_k_accuracy(logits, labels, 1) == 50
-    assert top_k_accuracy(logits, labels, 2) == 75
-    assert top_k_accuracy(logits, labels, 5) == 100
+    assert top_k_hits(logits, labels, 1) == 2
+    assert top_k_hits(logits, labels, 2) == 3
+    assert top_k_hits(logits, labels, 5) == 4
 
 
 def test_both_accountings_by_hand():

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -288,6 +289,31 @@ def test_a_disk_that_is_full(clone, shell, repro):
     refused(
         clone, shell, f"trap '' XFSZ; ulimit -f 200; {PRETRAIN} 2> >(grep ^error >&2)", "model.safetensors: File too"
     )
+
+
+RESUMABLE = (
+    "import runpy, sys; from pipeline import checkpoint; checkpoint.SECONDS_BETWEEN = 0.0; "
+    "sys.argv = ['fix', '--data', 'runs/mnist5k/data', '--baseline', 'runs/mnist5k/baseline', '--out', 'runs/killed']; "
+    "runpy.run_module('stages.fix', run_name='__main__')"
+)
+
+
+def test_a_killed_fix_goes_on(clone, shell, repro):
+    """Killed as an out-of-memory killer does it, and started again: the result of the run that nobody killed."""
+    python = [str(clone / ".venv" / "bin" / "python"), "-c", RESUMABLE]
+    with subprocess.Popen(python, cwd=clone, env=clean_environment(), stderr=subprocess.DEVNULL) as process:
+        while not list((clone / ".ckpt").glob("*/state.pt")):
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.kill()
+    assert not (clone / "runs" / "killed").exists()
+    again = subprocess.run(python, cwd=clone, env=clean_environment(), capture_output=True, text=True, check=True)
+    assert "fix: goes on after round" in again.stderr
+    done, whole = files_of(clone / "runs" / "killed"), files_of(clone / "runs" / "mnist5k" / "fix")
+    for name in ("metrics.json", "centres.csv", "model.safetensors", "settings.json"):
+        assert done[name] == whole[name], name
+    assert list((clone / ".ckpt").iterdir()) == []
+    shutil.rmtree(clone / "runs" / "killed")
 
 
 def run_on_terminal(program):

@@ -52,7 +52,7 @@ def quantised(request, task, outcomes):
     if name not in outcomes:
         chosen = task(**CASES[name])
         outcome = find(name, chosen.quantiser).quantise(chosen)
-        outcomes[name] = chosen, outcome, *measure(chosen.network, chosen.dataset, outcome.shared)
+        outcomes[name] = chosen, outcome, *measure(chosen.fabric, chosen.network, chosen.dataset, outcome.shared)
     return name, *outcomes[name]
 
 
@@ -100,7 +100,7 @@ def test_the_network_is_an_ordinary_one_again(quantised, dataset, settings, tmp_
     save_file({name: value for name, value in weights.items() if name not in clips}, tmp_path / "model.safetensors")
     models.load_weights(plain, tmp_path / "model.safetensors")
     if not clips:
-        assert measure(plain, dataset, outcome.shared)[0] == metrics
+        assert measure(task.fabric, plain, dataset, outcome.shared)[0] == metrics
 
 
 def test_every_width_starts_with_the_full_learning_rate(task, monkeypatch):

@@ -14,4 +14,5 @@ BITS = range(1, 13)
 
 def quantise(task: Task) -> Outcome:
     """Cluster all weights together."""
-    return fine_tuned(task, [fixable_parameters(task.model, batch_norm=task.settings.fixing.fix_batch_norm)])
+    fixing = task.settings.fixing
+    return fine_tuned(task, [fixable_parameters(task.model, fixing.parameters, batch_norm=fixing.fix_batch_norm)])

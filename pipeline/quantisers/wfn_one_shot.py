@@ -16,7 +16,7 @@ def quantise(task: Task) -> Outcome:
     delta, fixing = task.quantiser.delta, task.settings.fixing
     if delta is None:
         raise InputError("baselines.quantisers: wfn_one_shot needs a delta, as in {method: wfn_one_shot, delta: 0.01}")
-    parameters = fixable_parameters(task.model, batch_norm=fixing.fix_batch_norm)
+    parameters = fixable_parameters(task.model, fixing.parameters, batch_norm=fixing.fix_batch_norm)
     clustering = cluster(
         read_weights(parameters),
         fraction=1.0,

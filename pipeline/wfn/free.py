@@ -12,31 +12,40 @@ import torch
 from torch import Tensor, nn
 
 
+def flat(tensor: Tensor) -> Tensor:
+    """All elements of a dense tensor as a vector that shares its memory, in the order of the memory.
+
+    The order of the shape for an ordinary tensor, another one for a tensor with its channels last.
+    """
+    return tensor.as_strided((tensor.numel(),), (1,))
+
+
 def read_weights(parameters: Sequence[nn.Parameter]) -> Tensor:
     """All weights of `parameters` in one new float32 vector [N]."""
-    return torch.cat([parameter.detach().flatten() for parameter in parameters])
+    return torch.cat([flat(parameter.detach()) for parameter in parameters])
 
 
 def write_weights_(parameters: Sequence[nn.Parameter], weights: Tensor) -> None:
     """Put weights [N] back where `read_weights` found them."""
-    with torch.no_grad():
-        sizes = [parameter.numel() for parameter in parameters]
-        for parameter, part in zip(parameters, weights.split(sizes), strict=True):
-            parameter.copy_(part.view_as(parameter))
+    sizes = [parameter.numel() for parameter in parameters]
+    for parameter, part in zip(parameters, weights.split(sizes), strict=True):
+        flat(parameter.detach()).copy_(part)
 
 
 class FreeWeights:
     """The weights of `parameters` that `fixed` [N] leaves free, gathered into one parameter `values` [n].
 
-    A training step is: backward, `pull_gradients_`, optimiser step on `values`, `push_values_`.
+    A training step is: backward, `pull_gradients_`, optimiser step on `values`, `push_values_`. Frozen parameters,
+    those that want no gradient, have no part in it.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], fixed: Tensor) -> None:
-        sizes = [parameter.numel() for parameter in parameters]
-        indices = [torch.nonzero(~part)[:, 0] for part in fixed.split(sizes)]
-        self._parts = list(zip(parameters, indices, strict=True))
-        self._sizes = [len(index) for index in indices]
-        self.values = nn.Parameter(torch.cat([parameter.detach().view(-1)[index] for parameter, index in self._parts]))
+        parts = zip(parameters, fixed.split([parameter.numel() for parameter in parameters]), strict=True)
+        self._parts = [(each, torch.nonzero(~part)[:, 0]) for each, part in parts if each.requires_grad]
+        self._sizes = [len(index) for _, index in self._parts]
+        device = fixed.device
+        values = [torch.empty(0, device=device), *(flat(each.detach())[index] for each, index in self._parts)]
+        self.values = nn.Parameter(torch.cat(values))
         self.gradients = torch.zeros_like(self.values)
         self.values.grad = self.gradients
 
@@ -45,11 +54,14 @@ class FreeWeights:
         for (parameter, index), part in zip(self._parts, self.gradients.split(self._sizes), strict=True):
             if parameter.grad is None:
                 part.zero_()
-            else:
-                torch.index_select(parameter.grad.view(-1), 0, index, out=part)
+                continue
+            gradient = parameter.grad
+            if gradient.stride() != parameter.stride():
+                gradient = torch.empty_like(parameter.detach()).copy_(gradient)
+            torch.index_select(flat(gradient), 0, index, out=part)
 
     def push_values_(self) -> None:
         """Copy `values` into the network; the fixed weights are not touched."""
-        with torch.no_grad():
-            for (parameter, index), part in zip(self._parts, self.values.split(self._sizes), strict=True):
-                parameter.view(-1).index_copy_(0, index, part)
+        values = self.values.detach().split(self._sizes)
+        for (parameter, index), part in zip(self._parts, values, strict=True):
+            flat(parameter.detach()).index_copy_(0, index, part)

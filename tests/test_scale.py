@@ -1,0 +1,92 @@
+"""Several processes, parts of batches, channels last, compiled: the same network as one process makes it."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT, changed, clean_environment
+
+from pipeline import models
+from pipeline.config import InputError, Settings
+from pipeline.device import launch, set_up
+from pipeline.wfn.fixing import fix_network
+
+
+def run(folder, processes, accumulate=1):
+    """What each process had at the end, in the order of their ranks."""
+    environment = clean_environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "several_processes.py"), str(folder), str(processes), str(accumulate)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("fix: round 3/3") == 1  # one process speaks for all
+    return [torch.load(folder / f"{rank}-of-{processes}.pt", weights_only=True) for rank in range(processes)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("alone"), 1)[0]
+
+
+def assert_same(result, expected):
+    """The same clustering, and what was trained in between the same but for the rounding of sums."""
+    for ours, theirs in zip(result["passes"], expected["passes"], strict=True):
+        assert torch.equal(ours["centres"], theirs["centres"])
+        assert (ours["fixed"] == theirs["fixed"]).float().mean() > 0.999
+    assert result["losses"] == pytest.approx(expected["losses"], rel=1e-4)
+    assert result["top1"] == pytest.approx(expected["top1"], abs=2.6)  # one of the 40 test images
+    same = [torch.isclose(result["weights"][name], value, rtol=1e-4, atol=1e-6).float().mean()
+            for name, value in expected["weights"].items()]  # fmt: skip
+    assert min(same) > 0.99
+
+
+def test_two_processes(alone, tmp_path):
+    one, other = run(tmp_path, 2)
+    for ours, theirs in zip(one["passes"], other["passes"], strict=True):
+        assert torch.equal(ours["fixed"], theirs["fixed"])
+        assert torch.equal(ours["centres"], theirs["centres"])
+    for name, value in one["weights"].items():
+        assert torch.equal(value, other["weights"][name]), name
+    assert one["losses"] == other["losses"]
+    assert one["top1"] == other["top1"]
+    assert_same(one, alone)
+
+
+def test_batches_in_parts(alone, tmp_path):
+    assert_same(run(tmp_path, 1, accumulate=4)[0], alone)
+
+
+SHORT = {"fixing__fractions": (0.5, 1.0), "model__name": "test_efficientnet"}
+
+
+@pytest.mark.parametrize("change", [{"hardware__channels_last": True}, {"hardware__compile": True}], ids=str)
+def test_another_layout_or_compiled(change, settings, dataset):
+    """The same rounds but for rounding; the files of weights keep names, shapes and order."""
+    results = []
+    for changes in ({}, change):
+        chosen = changed(settings, **SHORT, **changes)
+        fabric = launch(chosen.hardware, seed=0)
+        model = models.build(chosen.model, seed=0)
+        network = set_up(fabric, model, chosen.hardware)
+        rounds = fix_network(fabric, network, dataset, chosen, torch.Generator().manual_seed(0), lambda *_: None)
+        results.append((model, rounds))
+    (plain, expected), (model, rounds) = results
+    assert rounds[0]["centres"] == expected[0]["centres"]
+    assert rounds[1]["loss"] == pytest.approx(expected[1]["loss"], rel=1e-3)
+    assert rounds[1]["centres"] == pytest.approx(expected[1]["centres"], abs=3)
+    assert len(torch.cat([each.detach().flatten() for each in model.parameters()]).unique()) == rounds[1]["centres"]
+    assert [*model.state_dict()] == [*plain.state_dict()]
+
+
+def test_batches_that_cannot_be_shared_are_named(settings):
+    with pytest.raises(ValueError, match=r"batch_size = 64: hardware asks for 3 equal parts"):
+        Settings.model_validate(settings.model_dump() | {"hardware": settings.hardware.model_dump() | {"devices": 3}})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there are GPUs here")
+def test_devices_that_are_not_there_are_named(settings):
+    chosen = changed(settings, hardware__accelerator="cuda", hardware__devices=2)
+    with pytest.raises(InputError, match="accelerator = 'cuda', devices = 2, nodes = 1: not available here"):
+        launch(chosen.hardware, seed=0)
