@@ -32,6 +32,7 @@ if __name__ == "__main__":
         hardware__devices=processes,
         hardware__accumulate=accumulate,
         data__mini=20,
+        data__size=64,
     )
     fabric = launch(settings.hardware, settings.seed)
     dataset = prepare(settings.data, settings.seed)
