@@ -125,6 +125,7 @@ class Hardware(Section):
     accumulate: Count
     channels_last: bool
     compile: bool
+    workers: Annotated[int, Field(ge=0)]
 
     @property
     def processes(self) -> int:
@@ -139,6 +140,8 @@ class Data(Section):
     root: Path | None
     hub: str | None
     mini: Count | None
+    storage: Literal["memory", "files"]
+    statistics: Literal["images", "model"]
     size: Annotated[int, Field(ge=8)]
     channels: Literal[1, 3]
     test_share: Annotated[float, Field(gt=0, lt=1)]

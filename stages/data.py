@@ -5,17 +5,24 @@ from typing import Annotated
 
 from typer import Option
 
+from pipeline import data as memory
+from pipeline import streaming
 from pipeline.config import load_settings
-from pipeline.data import prepare, save
 from stages.cli import run
 
 
 def data(out: Annotated[Path, Option(help="Folder for the images and their card.")]) -> None:
     """Split the profile's data set and write it with a card that describes it."""
     settings = load_settings()
-    dataset = prepare(settings.data, settings.seed)
-    save(dataset, out)
-    print(f"data: {settings.data.name}, {len(dataset.train)} training and {len(dataset.test)} test images -> {out}")
+    if settings.data.storage == "memory":
+        dataset = memory.prepare(settings.data, settings.seed)
+        memory.save(dataset, out)
+        card = dataset.card
+    else:
+        index, card = streaming.prepare(settings.data, settings.seed)
+        streaming.save(index, card, out)
+    train, test = (card[part]["images"] for part in ("train", "test"))
+    print(f"data: {settings.data.name}, {train} training and {test} test images -> {out}")
 
 
 if __name__ == "__main__":

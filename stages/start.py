@@ -7,17 +7,24 @@ from pathlib import Path
 from lightning_fabric import Fabric
 from torch import nn
 
-from pipeline import data as datasets
-from pipeline import device, models
+from pipeline import data as memory
+from pipeline import device, models, streaming
 from pipeline.config import Settings
 from pipeline.data import Dataset
 from pipeline.results import WEIGHTS
 
 
 def device_and_data(settings: Settings, data: Path) -> tuple[Fabric, Dataset]:
-    """The device to work on, and on it the data set that stage data wrote."""
+    """The device to work on, and on it the data set that stage data prepared."""
     fabric = device.launch(settings.hardware, settings.seed)
-    return fabric, datasets.load(data, settings.data).to(fabric.device)
+    expected = models.input_settings(settings.model)
+    dataset: Dataset
+    if settings.data.storage == "files":
+        dataset = streaming.load(data, settings.data, expected, settings.hardware.workers)
+    else:
+        own = settings.data.statistics == "images"
+        dataset = memory.load(data, settings.data, {} if own else {key: expected[key] for key in ("mean", "std")})
+    return fabric, dataset.to(fabric.device)
 
 
 def baseline_network(settings: Settings, baseline: Path) -> nn.Module:

@@ -46,7 +46,7 @@ def test_only_the_first_images_of_each_class(settings):
 
 def test_saved_and_loaded(dataset, settings, tmp_path):
     save(dataset, tmp_path / "data")
-    back = load(tmp_path / "data", settings.data)
+    back = load(tmp_path / "data", settings.data, {})
     assert back.card == dataset.card
     assert torch.equal(back.train.pixels, dataset.train.pixels)
     assert torch.equal(back.test.labels, dataset.test.labels)
