@@ -21,17 +21,25 @@ from pipeline.metrics import Layer, Role
 def build(settings: Model, seed: int) -> nn.Module:
     """The network of `settings` with timm's initial weights, or those timm names if `pretrained`.
 
-    Raises InputError for a model that timm does not have, or that it cannot build so.
+    Raises InputError for a model that timm does not have, that it cannot build so, or whose weights cannot be had.
     """
     if not timm.is_model(settings.name):
         near = timm.list_models(f"*{settings.name.split('_')[0].split('.')[0]}*")[:5] or ["any of timm.list_models()"]
         raise InputError(f"model.name = {settings.name!r}: timm has no such model; allowed: {', '.join(near)}, ...")
+    weights = {}
+    if settings.pretrained and settings.checkpoint is None:
+        known = timm.get_pretrained_cfg(settings.name)
+        if known is None or not known.hf_hub_id:
+            raise InputError(f"model.pretrained = true: timm names no weights for {settings.name}; allowed: false")
+        # timm fits them to other channels and classes.
+        weights = {"file": str(fetch(f"model.name = {settings.name}", known.hf_hub_id))}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             model = timm.create_model(
                 settings.name,
-                pretrained=settings.pretrained and settings.checkpoint is None,
+                pretrained=bool(weights),
+                pretrained_cfg_overlay=weights or None,
                 in_chans=settings.in_chans,
                 num_classes=settings.num_classes,
                 **settings.options,
@@ -70,7 +78,10 @@ def load_checkpoint(model: nn.Module, checkpoint: str) -> None:
 
     Raises InputError as `load_weights` does, and for a repository that cannot be reached or has no file of weights.
     """
-    load_weights(model, fetch(checkpoint) if checkpoint.startswith(HUB) else Path(checkpoint))
+    if checkpoint.startswith(HUB):
+        load_weights(model, fetch(f"model.checkpoint = {checkpoint}", checkpoint.removeprefix(HUB)))
+    else:
+        load_weights(model, Path(checkpoint))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
