@@ -36,7 +36,7 @@ def report(
         explore_baseline=read_run(explore_baseline(settings, runs)[1]),
         explored=[read_run(folder) for _, folder in explore_folders(settings, runs)],
         made=[(label.name, label.stage, read_run(folder)) for label, folder in all_folders(settings, runs)],
-        test_images=json.loads((runs / "data" / "card.json").read_text())["test"]["images"],
+        card=json.loads((runs / "data" / "card.json").read_text()),
         commit=_commit(),
     )
     write_files(out, report_files(settings, results, PUBLISHED))

@@ -69,6 +69,15 @@ AFTER = {"conv.weight": [0.5, -0.5, 0.0, 0.5], "bn.weight": [0.75, 0.75], "fc.we
 BASELINE = dataclasses.replace(run(98.0, unique=900_000, entropy=19.0), layers=LAYOUT)
 
 
+CARD = {
+    "name": "mnist5k",
+    "classes": 10,
+    "train": {"images": 4000},
+    "test": {"images": 1000},
+    "stored_as": {"train": {"JPEG": 4000}, "test": {"JPEG": 999, "PNG": 1}},
+}
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Runs with weights: the folder of every fixed network holds AFTER, the baseline's BEFORE."""
@@ -89,13 +98,34 @@ def results(tmp_path_factory):
         for delta in (0.01, 0.02) for alpha in (0.0, 0.4) for batch_norm in (True, False)
     ]  # fmt: skip
     small = run(92.0, {"model": {"name": "test_resnet"}})
-    made = [("baseline", "pretrain", baseline), ("WFN", "fix", fixed[0])]
-    return Results(baseline, fixed, QUANTISED, small, explored, made, test_images=1000, commit="0123abcd")
+    small_settings = {"model": {"name": "resnet18"}}
+    made = [
+        ("baseline", "pretrain", dataclasses.replace(baseline, settings=small_settings, images_per_second=500.0)),
+        (
+            "WFN",
+            "fix",
+            dataclasses.replace(fixed[0], settings=fixed[0].settings | small_settings, images_per_second=400.0),
+        ),
+        ("one shot", "quantise@x", dataclasses.replace(fixed[0], settings=small_settings)),
+    ]
+    return Results(baseline, fixed, QUANTISED, small, explored, made, CARD, commit="0123abcd")
 
 
 @pytest.fixture
 def files(settings, results):
     return report_files(settings, results, PUBLISHED)
+
+
+def test_throughput_is_compared_with_plain_training(results):
+    table = tables.provenance(results.made)
+    assert table["images_per_second"].tolist()[:2] == [500, 400]
+    assert table["of_plain"].tolist()[:2] == [1, 0.8]
+    assert table.iloc[2][["images_per_second", "of_plain"]].isna().all()
+
+
+def test_the_page_says_how_the_images_came(files):
+    text = files["index.html"].decode()
+    assert "mnist5k: 4,000 training images and 1,000 test images in 10 classes, which came as JPEG, PNG" in text
 
 
 def test_comparison_by_hand():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -26,8 +27,8 @@ class Results:
     """Everything that a report is made of.
 
     fixed: the run of stage `fix` first, then its repeats and the sweep. quantised: those of stage `quantise`.
-    made: name, DVC stage and run of each, in the order of the pipeline. test_images: how many top-1 is measured on.
-    commit: of the code that made the report.
+    made: name, DVC stage and run of each, in the order of the pipeline. card: of the data set. commit: of the code that
+    made the report.
     """
 
     baseline: Run
@@ -36,8 +37,13 @@ class Results:
     explore_baseline: Run
     explored: Sequence[Run]
     made: Sequence[tuple[str, str, Run]]
-    test_images: int
+    card: Mapping[str, Any]
     commit: str
+
+    @property
+    def test_images(self) -> int:
+        """How many images top-1 is measured on."""
+        return int(self.card["test"]["images"])
 
 
 def report_files(settings: Settings, results: Results, published_file: Path) -> dict[str, bytes]:
@@ -107,7 +113,7 @@ def _sections(
     parts = [
         (
             "Baseline and fixed networks",
-            f"{settings.model.name} on {settings.data.name}, seed {settings.seed}, n = 1 run per row. Entropy and "
+            f"{settings.model.name} on {_images(results.card)}; seed {settings.seed}, n = 1 run per row. Entropy and "
             "counts are of the whole network, zeros included; “as published” leaves out the zero value and the "
             "down-sample layers, as the paper's tables do.",
             "comparison",
@@ -164,7 +170,8 @@ def _sections(
         (
             "How it was made",
             f"The report was made at commit {results.commit}. Each result comes from one stage of dvc.yaml; "
-            "seconds are of the work itself, without start-up.",
+            "seconds are of the work itself, without start-up; images per second of its training, beside those of the "
+            "plain training of the same network, where that was done here.",
             "provenance",
         ),
     ]
@@ -177,6 +184,14 @@ def _sections(
         *sections,
         Section("Settings", "params.yaml and the profile", json.dumps(settings.model_dump(mode="json"), indent=2)),
     ]
+
+
+def _images(card: Mapping[str, Any]) -> str:
+    """The data set in a few words: how many images of which classes, and how they came."""
+    parts = [f"{card[part]['images']:,} {word} images" for part, word in (("train", "training"), ("test", "test"))]
+    kinds = sorted({kind for part in card.get("stored_as", {}).values() for kind in part})
+    stored = f", which came as {', '.join(kinds)}" if kinds else ""
+    return f"{card['name']}: {' and '.join(parts)} in {card['classes']} classes{stored}"
 
 
 def _headline(run: Run, baseline: Run) -> str:

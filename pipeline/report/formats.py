@@ -40,6 +40,8 @@ COLUMNS = {
     "share": ("Share", "{:.4%}"),
     "epochs": ("Epochs", "{:.0f}"),
     "seconds": ("Wall time, s", "{:.0f}"),
+    "images_per_second": ("Images per second", "{:,.0f}"),
+    "of_plain": ("Of plain training's", "{:.2f}"),
     "source": ("Source", "{}"),
     "fate": ("What became of it", "{}"),
     "published_top1": ("Published top-1, %", "{:.2f}"),

@@ -176,8 +176,23 @@ def representation(runs: Sequence[Run], layout: pd.DataFrame) -> pd.DataFrame:
 
 
 def provenance(runs: Sequence[tuple[str, str, Run]]) -> pd.DataFrame:
-    """How each result was made: its name, the DVC stage, the settings that tell it apart, and seconds of work."""
+    """How each result was made: its name, the DVC stage, the settings that tell it apart, and what its work cost.
+
+    of_plain: images per second as a share of those of the baseline's training, of the same network.
+    """
     keys = ("method", "bits", "delta", "alpha", "seed")
-    return pd.DataFrame(
-        [{"name": name, "stage": stage, **_chosen(run, *keys), "seconds": run.seconds} for name, stage, run in runs]
-    )
+    plain = {run.settings["model"]["name"]: run.images_per_second for _, stage, run in runs if stage in PLAIN}
+    rows = []
+    for name, stage, run in runs:
+        speed, of_baseline = run.images_per_second, plain.get(run.settings["model"]["name"])
+        costs = {
+            "seconds": run.seconds,
+            "images_per_second": speed,
+            "of_plain": speed / of_baseline if speed and of_baseline else None,
+        }
+        rows.append({"name": name, "stage": stage, **_chosen(run, *keys), **costs})
+    return pd.DataFrame(rows).astype({"images_per_second": float, "of_plain": float})
+
+
+# The stages that train a network in the plain way.
+PLAIN = ("pretrain", "explore_baseline")
