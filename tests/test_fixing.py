@@ -47,6 +47,7 @@ SHORT = {"fixing__fractions": (0.5, 0.9, 1.0)}
         {"alpha": 0.0},
         {"finetune__optimizer": "sgd", "finetune__weight_decay": 0.1},
         {"finetune__epochs": 0},
+        {"hardware__precision": "bf16-mixed"},
     ],
     ids=str,
 )

@@ -1,5 +1,7 @@
 """Data sets that stay files: what is read, how it is varied, and that it does not depend on who reads."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,14 @@ def test_it_does_not_matter_how_many_processes_read(load):
     for one, other in zip(epoch(load(0)), epoch(load(2)), strict=True):
         assert torch.equal(one.pixels, other.pixels)
         assert torch.equal(one.labels, other.labels)
+
+
+def test_readers_can_be_sent_to_other_processes(load):
+    """Where processes are spawned and not forked, as on macOS, the reader is pickled."""
+    dataset = load()
+    reader = streaming._Reader(dataset.train, dataset.transforms[0], dataset.channels, seed=1)
+    again = pickle.loads(pickle.dumps(reader))
+    assert torch.equal(again[3][0], reader[3][0])
 
 
 def test_every_epoch_varies_images_anew_and_the_seed_decides(load):
