@@ -14,26 +14,14 @@ from pipeline.config import load_settings
 from pipeline.data import CARD
 from pipeline.device import set_up
 from pipeline.evaluation import measure
-from pipeline.results import (
-    CENTRES,
-    ITERATIONS,
-    METRICS,
-    SETTINGS,
-    TIMING,
-    WEIGHTS,
-    read_run,
-    timing,
-    to_csv,
-    to_json,
-    write_files,
-)
+from pipeline.results import CENTRES, WEIGHTS
 from pipeline.tracking import live_run
 from pipeline.wfn.fixing import fix_network
 from pipeline.wfn.free import read_weights
 from pipeline.wfn.summary import centres_table
 from stages.cli import Changes, changes, run
 from stages.runs import fix_label
-from stages.start import baseline_network, device_and_data
+from stages.work import Cost, baseline_network, device_and_data, write_run
 
 
 def fix(
@@ -59,17 +47,9 @@ def fix(
         fixed = models.fixable_parameters(model, settings.fixing.parameters, batch_norm=settings.fixing.fix_batch_norm)
         metrics, _ = measure(fabric, network, dataset, [models.names_of(model, fixed)])
         images = settings.training_epochs * dataset.card["train"]["images"]
-        files = {
-            WEIGHTS: models.weight_bytes(model),
-            METRICS: to_json(metrics),
-            SETTINGS: to_json(decided_by),
-            TIMING: timing(rounds["seconds"].sum(), images, rounds["train_seconds"].sum()),
-            ITERATIONS: to_csv(rounds),
-            CENTRES: to_csv(centres_table(read_weights(fixed).cpu().numpy())),
-        }
-        if fabric.is_global_zero:
-            write_files(out, files)
-            live.finish(read_run(out))
+        cost = Cost(rounds["seconds"].sum(), images, rounds["train_seconds"].sum())
+        tables = {CENTRES: centres_table(read_weights(fixed).cpu().numpy())}
+        write_run(out, model, metrics, decided_by, rounds, cost, tables, fabric, live)
 
 
 if __name__ == "__main__":

@@ -15,23 +15,11 @@ from pipeline.data import CARD, check_classes
 from pipeline.device import set_up
 from pipeline.evaluation import measure
 from pipeline.layout import layer_table
-from pipeline.results import (
-    ITERATIONS,
-    LAYERS,
-    METRICS,
-    SETTINGS,
-    TIMING,
-    WEIGHTS,
-    read_run,
-    timing,
-    to_csv,
-    to_json,
-    write_files,
-)
+from pipeline.results import LAYERS
 from pipeline.tracking import live_run
 from stages.cli import Changes, changes, run
 from stages.runs import baseline_label
-from stages.start import device_and_data
+from stages.work import Cost, device_and_data, write_run
 
 
 def pretrain(
@@ -60,17 +48,9 @@ def pretrain(
         epochs = pd.DataFrame(rows, columns=list(training.EPOCH_COLUMNS))
         seconds = epochs["seconds"].sum()
         metrics, _ = measure(fabric, network, dataset)
-        files = {
-            WEIGHTS: models.weight_bytes(model),
-            METRICS: to_json(metrics),
-            SETTINGS: to_json(decided_by),
-            TIMING: timing(seconds, len(epochs) * dataset.card["train"]["images"], seconds),
-            LAYERS: to_csv(layer_table(model, dataset.sample(1))),
-            ITERATIONS: to_csv(epochs),
-        }
-        if fabric.is_global_zero:
-            write_files(out, files)
-            live.finish(read_run(out))
+        cost = Cost(seconds, len(epochs) * dataset.card["train"]["images"], seconds)
+        tables = {LAYERS: layer_table(model, dataset.sample(1))}
+        write_run(out, model, metrics, decided_by, epochs, cost, tables, fabric, live)
 
 
 if __name__ == "__main__":

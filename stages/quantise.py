@@ -8,27 +8,15 @@ import pandas as pd
 import torch
 from typer import Option
 
-from pipeline import models, training
+from pipeline import training
 from pipeline.config import load_settings
 from pipeline.evaluation import measure
 from pipeline.quantising import Task, find
-from pipeline.results import (
-    CODEBOOKS,
-    ITERATIONS,
-    METRICS,
-    SETTINGS,
-    TIMING,
-    WEIGHTS,
-    read_run,
-    timing,
-    to_csv,
-    to_json,
-    write_files,
-)
+from pipeline.results import CODEBOOKS
 from pipeline.tracking import live_run
 from stages.cli import run
 from stages.runs import quantise_label
-from stages.start import baseline_network, device_and_data
+from stages.work import Cost, baseline_network, device_and_data, write_run
 
 
 def quantise(
@@ -53,18 +41,10 @@ def quantise(
         seconds = time.perf_counter() - start
         metrics, quantised = measure(fabric, task.network, dataset, outcome.shared)
         epochs = pd.DataFrame(outcome.epochs, columns=list(training.EPOCH_COLUMNS))
-        images = len(epochs) * dataset.card["train"]["images"]
-        files = {
-            WEIGHTS: models.weight_bytes(model),
-            METRICS: to_json(metrics | {"activation_bits": outcome.activation_bits}),
-            SETTINGS: to_json(decided_by),
-            TIMING: timing(seconds, images, epochs["seconds"].sum()),
-            ITERATIONS: to_csv(epochs),
-            CODEBOOKS: to_csv(quantised.codebook_table()),
-        }
-        if fabric.is_global_zero:
-            write_files(out, files)
-            live.finish(read_run(out))
+        cost = Cost(seconds, len(epochs) * dataset.card["train"]["images"], epochs["seconds"].sum())
+        metrics["activation_bits"] = outcome.activation_bits
+        tables = {CODEBOOKS: quantised.codebook_table()}
+        write_run(out, model, metrics, decided_by, epochs, cost, tables, fabric, live)
 
 
 if __name__ == "__main__":

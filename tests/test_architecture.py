@@ -44,7 +44,7 @@ ORDER = [
     {"pipeline.report.formats", "pipeline.report.style", "pipeline.report.weights"},
     {"pipeline.report.tables", "pipeline.report.figures", "pipeline.report.rounds", "pipeline.report.page"},
     {"pipeline.report.document"},
-    {"stages.cli", "stages.runs", "stages.start"},
+    {"stages.cli", "stages.runs", "stages.work"},
     {
         "stages.check",
         "stages.data",
