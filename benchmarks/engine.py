@@ -11,7 +11,7 @@ import importlib.util
 import platform
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -145,10 +145,10 @@ def some_centres(count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     return candidates[np.linspace(0, len(candidates) - 1, count).astype(int)]
 
 
-def regulariser(device: str) -> list[Row]:
+def regulariser(device: str, size: int) -> list[Row]:
     """`loss_and_grad` against one in-place `add_` over the same tensor, by centres and by free weights."""
     rows = []
-    weights = laplace_mixture(RESNET18).to(device)
+    weights = laplace_mixture(size).to(device)
     other = torch.randn_like(weights)
     gradient = torch.zeros_like(weights)
     for count in (10, 100, 200, 1000):
@@ -156,7 +156,7 @@ def regulariser(device: str) -> list[Row]:
         work, add = timed(partial(table.loss_and_grad, weights, out=gradient), lambda: weights.add_(other, alpha=0.0))
         rows.append(
             {
-                "what": f"loss_and_grad: {RESNET18:,} weights, {count} centres",
+                "what": f"loss_and_grad: {size:,} weights, {count} centres",
                 "seconds": work,
                 "against": "add_",
                 "ratio": work / add,
@@ -165,7 +165,7 @@ def regulariser(device: str) -> list[Row]:
         )
     table = Regulariser(some_centres(200), zero_threshold=ZERO_THRESHOLD)
     for share in (0.5, 0.1, 0.01):
-        free = slice(0, int(share * RESNET18))
+        free = slice(0, int(share * size))
         work, add = timed(
             partial(table.loss_and_grad, weights[free], out=gradient[free]),
             lambda: weights.add_(other, alpha=0.0),
@@ -179,7 +179,7 @@ def regulariser(device: str) -> list[Row]:
                 "note": "",
             }
         )
-    few, centres = weights[: 1 << 20].cpu(), some_centres(200)
+    few, centres = weights[: min(size // 8, 1 << 20)].cpu(), some_centres(200)
     tensor = torch.from_numpy(centres).float()
     slow, ours = timed(
         lambda: straightforward.regularise(few, tensor, ZERO_THRESHOLD, table.temperature),
@@ -198,7 +198,7 @@ def regulariser(device: str) -> list[Row]:
     return rows
 
 
-def training_step(device: str, runs: int) -> list[Row]:
+def training_step(device: str, runs: int, fractions: Sequence[float]) -> list[Row]:
     """A step of WFN against a plain one: ResNet-18, 32 x 32, batch 128, Adam."""
     model = timm.create_model("resnet18", num_classes=10).to(device)
     images = torch.randn(128, 3, 32, 32, device=device)
@@ -226,7 +226,7 @@ def training_step(device: str, runs: int) -> list[Row]:
         free.push_values_()
 
     rows = []
-    for fraction in (0.3, 0.6, 0.9, 0.99):
+    for fraction in fractions:
         result = cluster(weights, fraction, 0.05)
         free = FreeWeights(parameters, result.fixed)
         arguments = torch.optim.Adam([free.values]), free, Regulariser(result.centres, zero_threshold=ZERO_THRESHOLD)
@@ -255,8 +255,8 @@ def main() -> None:
     rows = [
         *clustering(sizes),
         *clustering_straightforward([3_000] if options.quick else [10_000, 100_000]),
-        *regulariser(options.device),
-        *training_step(options.device, runs=2 if options.quick else 15),
+        *regulariser(options.device, 100_000 if options.quick else RESNET18),
+        *training_step(options.device, *((1, [0.3]) if options.quick else (15, [0.3, 0.6, 0.9, 0.99]))),
     ]
     table = Table("what", "seconds", "ratio", "against", "note")
     for row in rows:

@@ -26,7 +26,7 @@ FAMILIES = {
     "test_nfnet": ({}, 0.98),
     "test_maxvit": ({"img_size": 32}, 0.95),
     "mobilenetv3_small_050": ({}, 1.0),
-    "mixer_s32_224": ({"img_size": 32}, 0.98),
+    "mixer_s32_224": ({"img_size": 32, "mlp_ratio": [0.1, 0.1]}, 0.98),
 }
 
 
