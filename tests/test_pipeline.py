@@ -330,6 +330,16 @@ def test_a_killed_fix_goes_on(clone, shell, repro):
     shutil.rmtree(clone / "runs" / "killed")
 
 
+def test_a_stage_in_two_processes(clone, shell, repro):
+    """Fabric starts the second one by the stage's own command line; one speaks and writes for both."""
+    two = FIX.replace("mnist5k/fix", "two") + " --set hardware.devices=2 --set hardware.accelerator=cpu"
+    done = shell(two)
+    assert done.stderr.count("fix: round 3/3: 100.00% fixed") == 1
+    metrics = json.loads((clone / "runs" / "two" / "metrics.json").read_text())
+    assert metrics["quantised_parameters"] == metrics["parameters"]
+    shutil.rmtree(clone / "runs" / "two")
+
+
 def run_on_terminal(program):
     parent, child = pty.openpty()
     environment = clean_environment() | {"TERM": "xterm", "COLUMNS": "100"}

@@ -61,7 +61,7 @@ SHORT = {"fixing__fractions": (0.5, 0.9, 1.0), "finetune__epochs": 2, "pretrain_
 
 
 @pytest.mark.parametrize("work", [fix_network, training.pretrain], ids=["fix", "pretrain"])
-@pytest.mark.parametrize("batches", [1, 3, 7])  # two batches an epoch: in every epoch, and before the first
+@pytest.mark.parametrize("batches", [1, 3, 7])  # two batches an epoch; none is finished after one
 def test_as_if_nothing_had_happened(kept, work, batches, settings, dataset, fabric, capsys):
     settings = changed(settings, **SHORT, model__options={"drop_rate": 0.1})
     expected, rows = attempt(work, fabric, settings, dataset)
