@@ -23,9 +23,7 @@ def build(settings: Model, seed: int) -> nn.Module:
 
     Raises InputError for a model that timm does not have, that it cannot build so, or whose weights cannot be had.
     """
-    if not timm.is_model(settings.name):
-        near = timm.list_models(f"*{settings.name.split('_')[0].split('.')[0]}*")[:5] or ["any of timm.list_models()"]
-        raise InputError(f"model.name = {settings.name!r}: timm has no such model; allowed: {', '.join(near)}, ...")
+    _check_name(settings.name)
     weights = {}
     if settings.pretrained and settings.checkpoint is None:
         known = timm.get_pretrained_cfg(settings.name)
@@ -51,6 +49,12 @@ def build(settings: Model, seed: int) -> nn.Module:
     return model
 
 
+def _check_name(name: str) -> None:
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:5] or ["any of timm.list_models()"]
+        raise InputError(f"model.name = {name!r}: timm has no such model; allowed: {', '.join(near)}, ...")
+
+
 def _replace_stem(model: nn.Module, stem: Stem) -> None:
     """A smaller first convolution for small images, as networks for CIFAR have it."""
     first = getattr(model, "conv1", None)
@@ -65,7 +69,11 @@ def _replace_stem(model: nn.Module, stem: Stem) -> None:
 
 
 def input_settings(settings: Model) -> dict[str, Any]:
-    """What timm says of the images that a model's trained weights expect: mean, std, interpolation, crop_pct, ..."""
+    """What timm says of the images that a model's trained weights expect: mean, std, interpolation, crop_pct, ...
+
+    Raises InputError for a model that timm does not have.
+    """
+    _check_name(settings.name)
     known = timm.get_pretrained_cfg(settings.name, allow_unregistered=False)
     found = resolve_data_config({}, pretrained_cfg=known.to_dict() if known else {})
     if settings.in_chans == 1:  # timm adds up the weights of the colours

@@ -154,7 +154,7 @@ def shell(clone):
 
 def clean_environment() -> dict[str, str]:
     """The environment without what the test runner, an outer DVC run or a wish for slow imports put there."""
-    dropped = ("DVC_", "MLFLOW_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+    dropped = ("DVC_", "HF_", "MLFLOW_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
     return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
 
 

@@ -253,7 +253,7 @@ def test_bad_options(clone, shell, repro, options, message):
 @pytest.mark.parametrize(
     ("file", "old", "new", "command", "message"),
     [
-        ("params.yaml", "profile: mnist5k", "profile: mnist6k", FIX, "profile = 'mnist6k' is unknown; allowed: m"),
+        ("params.yaml", "profile: mnist5k", "profile: mnist6k", FIX, "profile = 'mnist6k' is unknown; allowed: c"),
         ("profiles/mnist5k.yaml", "test_resnet", "test_resnot", PRETRAIN, "model.name = 'test_resnot': timm has no"),
         ("profiles/mnist5k.yaml", "checkpoint: null", "checkpoint: bad.safetensors", PRETRAIN, "bad.* holds nan; only"),
         ("profiles/mnist5k.yaml", "checkpoint: null", "checkpoint: small.safetensors", PRETRAIN, "small.* allowed: "),
@@ -294,7 +294,7 @@ def test_make_repro_checks_the_settings_first(clone, shell, repro):
     finally:
         (clone / "params.yaml").write_text(text)
     assert done.returncode == 2
-    assert "error: params.yaml: profile = 'mnist6k' is unknown; allowed: m" in done.stderr
+    assert "error: params.yaml: profile = 'mnist6k' is unknown; allowed: c" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -277,6 +277,14 @@ def test_every_method_is_a_series(results):
     assert labels == {"Baseline, 2.4 MB as float32", "Pareto front", "WFN", "APoT", "halves"}
 
 
+def test_runs_with_another_alpha_are_a_series_of_their_own():
+    without = run(97.4, {"delta": 0.01, "alpha": 0.0, "seed": 0}, entropy=4.4)
+    table = tables.quantisers(BASELINE, [*FIXED, without], QUANTISED, fixing_epochs=9)
+    legend = figures.accuracy_against_size(table, 1000).axes[0].get_legend()
+    labels = {text.get_text() for text in legend.get_texts()}
+    assert {"WFN, α = 0", "WFN, α = 0.4", "APoT"} <= labels
+
+
 def test_nine_panels(results):
     figure = figures.exploration(tables.explored(results.explore_baseline, results.explored), 1000)
     assert len(figure.axes) == 9

@@ -12,9 +12,9 @@ from pipeline.report.style import COLOURS, HATCHES, MARKERS, STYLE
 
 
 def accuracy_against_size(table: pd.DataFrame, test_images: int) -> Figure:
-    """Top-1 against the entropy-coded size, one series per method, the Pareto front marked; the baseline as a line.
+    """Top-1 against the entropy-coded size, one series per method and alpha, the Pareto front marked.
 
-    table: as `tables.quantisers` makes it. test_images: how many top-1 is measured on.
+    The baseline is a line. table: as `tables.quantisers` makes it. test_images: how many top-1 is measured on.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -26,11 +26,11 @@ def accuracy_against_size(table: pd.DataFrame, test_images: int) -> Figure:
         front = pareto_front(others)
         axes.plot(front["megabytes"], front["top1"], drawstyle="steps-post", color="0.6", linewidth=4, alpha=0.5,
                   marker="o", markersize=15, zorder=1, label="Pareto front")  # fmt: skip
-        for i, (method, group) in enumerate(others.groupby("method", sort=True)):
+        for i, (series, group) in enumerate(others.groupby(_series(others), sort=True)):
             spread = group.get("top1_spread")
             axes.errorbar(
                 group["megabytes"], group["top1"], spread, marker=MARKERS[i % len(MARKERS)], markersize=7, capsize=3,
-                color=COLOURS[i % len(COLOURS)], linewidth=1, label=str(method),
+                color=COLOURS[i % len(COLOURS)], linewidth=1, label=str(series),
             )  # fmt: skip
         for _, row in others.iterrows():  # slanted, and WFN's below, so that neighbours do not cover each other
             below = str(row["method"]).startswith("WFN")
@@ -45,6 +45,13 @@ def accuracy_against_size(table: pd.DataFrame, test_images: int) -> Figure:
         )
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
         return figure
+
+
+def _series(table: pd.DataFrame) -> pd.Series:
+    """Name of the series of each row: its method, with alpha where the method has several."""
+    several = table.groupby("method")["alpha"].transform("nunique") > 1
+    with_alpha = table["method"] + table["alpha"].map(", α = {:g}".format)
+    return table["method"].mask(several, with_alpha)
 
 
 def _setting(row: pd.Series) -> str:
