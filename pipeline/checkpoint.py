@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
 from pipeline.config import InputError
-from pipeline.results import write_files
+from pipeline.results import repository, write_files
 
 FOLDER = ".ckpt"
 STATE = "state.pt"
@@ -41,15 +40,15 @@ def key_of(settings: Mapping[str, Any], inputs: list[Path]) -> str:
 
 
 class Checkpoint:
-    """The checkpoint of one piece of work; `load` gives what `save` was last given. No folder: nothing is kept."""
+    """The checkpoint of one piece of work; `load` gives what `save` was last given."""
 
-    def __init__(self, folder: Path | None, fabric: Fabric) -> None:
+    def __init__(self, folder: Path, fabric: Fabric) -> None:
         self._folder, self._fabric = folder, fabric
         self._saved_at = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
         """The state where the work was broken off; None where it has not begun. Every process reads it."""
-        if self._folder is None or not (self._folder / STATE).exists():
+        if not (self._folder / STATE).exists():
             return None
         state = torch.load(self._folder / STATE, map_location="cpu", weights_only=True)
         _set_random_states(state.pop("random"))
@@ -57,11 +56,11 @@ class Checkpoint:
 
     def due(self) -> bool:
         """Whether the last checkpoint is old enough for another; the first process decides for all."""
-        return self._folder is not None and time.monotonic() - self._saved_at >= SECONDS_BETWEEN
+        return time.monotonic() - self._saved_at >= SECONDS_BETWEEN
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep tensors and plain values, with torch's random states; the first process writes."""
-        if self._folder is not None and self._fabric.is_global_zero:
+        if self._fabric.is_global_zero:
             content = io.BytesIO()
             torch.save({**state, "random": _random_states()}, content)
             write_files(self._folder, {STATE: content.getvalue()})
@@ -74,7 +73,7 @@ def resumable(fabric: Fabric, settings: Mapping[str, Any], inputs: list[Path]) -
 
     Raises InputError where another process is at the same work: what a killed command has left running, for example.
     """
-    folder = Path(os.environ.get("DVC_ROOT", ".")).resolve() / FOLDER / key_of(settings, inputs)
+    folder = repository() / FOLDER / key_of(settings, inputs)
     lock = FileLock(f"{folder}.lock")
     if fabric.is_global_zero:
         folder.parent.mkdir(exist_ok=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 from pipeline.config import Data, InputError
 from pipeline.images import Images, augment, decode, normalise
 from pipeline.results import to_json, write_files
-from pipeline.sources import Labels, Parts, Source, find
+from pipeline.sources import Labels, Source, find
 
 IMAGES, CARD = "images.safetensors", "card.json"
 
@@ -80,7 +80,7 @@ def choose(settings: Data, seed: int) -> tuple[Choice, Choice]:
 
     Raises InputError for a source that cannot be trained on.
     """
-    parts: Parts = find(settings)
+    parts = find(settings)
     rows = _first_of_each_class(parts.train.labels, settings.mini)
     _check_labels(parts.train.labels[rows])
     if parts.test is None:

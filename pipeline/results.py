@@ -47,6 +47,11 @@ class Run:
     layers: pd.DataFrame | None = None
 
 
+def repository() -> Path:
+    """The clone that keeps what outlives a run: DVC's own, also from the folder of a queued experiment."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+
+
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write all `files` (name -> content) into `folder`, replacing what is there only once all of them are complete.
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from pipeline.config import first_line
-from pipeline.results import Run
+from pipeline.results import Run, repository
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,14 +37,9 @@ LIVE_AFTER = 120.0  # seconds of work
 PARAMS_AT_ONCE = 100  # MLflow's limit per call
 
 
-def root() -> Path:
-    """The repository whose database is used: DVC's own, also from the folder of a queued experiment."""
-    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
-
-
 def database() -> Path:
     """MLflow's SQLite file."""
-    return root() / "mlflow.db"
+    return repository() / "mlflow.db"
 
 
 def key_of(run: Run) -> str:
@@ -157,7 +152,7 @@ class LiveRun:
             experiment = (
                 found.experiment_id
                 if found
-                else client.create_experiment(label.experiment, (root() / "mlartifacts").as_uri())
+                else client.create_experiment(label.experiment, (repository() / "mlartifacts").as_uri())
             )
         self._run_id = client.create_run(experiment, run_name=label.name, tags=_tags(label)).info.run_id
         from mlflow.entities import Param
@@ -225,7 +220,7 @@ def _connect() -> MlflowClient:
 
 def _tags(label: Label) -> dict[str, str]:
     commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=root(), capture_output=True, text=True, check=False
+        ["git", "rev-parse", "HEAD"], cwd=repository(), capture_output=True, text=True, check=False
     ).stdout.strip()
     tags = {"git.commit": commit, "dvc.stage": label.stage, "dvc.experiment": os.environ.get("DVC_EXP_NAME", "")}
     return {key: value for key, value in tags.items() if value}
