@@ -23,6 +23,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 # Settings of `fixing` that the baselines share: what is quantised, and the one-shot clustering.
@@ -186,10 +187,12 @@ class Pretrain(Section):
     """Training of a baseline from scratch."""
 
     from_weights: bool
+    if_unreachable: Literal["stop", "train"]
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
     lr: Positive
     weight_decay: NotNegative
+    ema: Decay
 
 
 class Finetune(Section):
@@ -199,9 +202,10 @@ class Finetune(Section):
     batch_size: Annotated[int, Field(ge=2)]
     optimizer: Literal["adam", "sgd"]
     lr: Positive
-    momentum: Annotated[float, Field(ge=0, lt=1)]
+    momentum: Decay
     weight_decay: NotNegative
     clip_norm: Positive
+    ema: Decay
 
 
 class Quantise(Section):
@@ -209,7 +213,7 @@ class Quantise(Section):
 
     batch_size: Annotated[int, Field(ge=2)]
     lr: Positive
-    momentum: Annotated[float, Field(ge=0, lt=1)]
+    momentum: Decay
     weight_decay: NotNegative
 
 

@@ -81,20 +81,14 @@ def choose(settings: Data, seed: int) -> tuple[Choice, Choice]:
     Raises InputError for a source that cannot be trained on.
     """
     parts = find(settings)
+    _check_labels(parts.train.labels)
     rows = _first_of_each_class(parts.train.labels, settings.mini)
-    _check_labels(parts.train.labels[rows])
     if parts.test is None:
         train, test = split(parts.train.labels[rows], settings.test_share, seed)
         return Choice(parts.train, rows[train]), Choice(parts.train, rows[test])
+    _check_test_labels(parts.test.labels)
     shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).numpy()]
     return Choice(parts.train, shuffled), Choice(parts.test, _first_of_each_class(parts.test.labels, settings.mini))
-
-
-def _first_of_each_class(labels: Labels, count: int | None) -> Labels:
-    """Rows of the first `count` images of each class, in their order; of all where it is None."""
-    if count is None:
-        return np.arange(len(labels))
-    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]))
 
 
 def _check_labels(labels: Labels) -> None:
@@ -103,6 +97,20 @@ def _check_labels(labels: Labels) -> None:
     classes = np.unique(labels)
     if len(classes) < 2:
         raise InputError(f"data: 1 class found, number {classes[0]}; at least two are needed")
+
+
+def _check_test_labels(labels: Labels) -> None:
+    if not len(labels):
+        raise InputError("data: 0 test images found; at least one is needed, or no test part at all")
+    if labels.min() < 0:  # the hub's way of keeping them secret
+        raise InputError(f"data: test images are labelled {labels.min()}; allowed: numbers of classes, from 0")
+
+
+def _first_of_each_class(labels: Labels, count: int | None) -> Labels:
+    """Rows of the first `count` images of each class, in their order; of all where it is None."""
+    if count is None:
+        return np.arange(len(labels))
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]))
 
 
 def split(labels: Labels, test_share: float, seed: int) -> tuple[Labels, Labels]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from lightning_fabric import Fabric
+from lightning_fabric import Fabric, is_wrapped
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -26,6 +26,9 @@ def launch(hardware: Hardware, seed: int) -> Fabric:
     finds those that SLURM or torchrun have started. Raises InputError for what this machine does not have.
     """
     several = hardware.processes > 1
+    asked = f"hardware.accelerator = {hardware.accelerator!r}"
+    if several:
+        asked += f", devices = {hardware.devices}, nodes = {hardware.nodes}"
     try:
         fabric = Fabric(
             accelerator=hardware.accelerator,
@@ -36,9 +39,9 @@ def launch(hardware: Hardware, seed: int) -> Fabric:
         )
         fabric.launch()
     except (RuntimeError, ValueError) as error:
-        key = f"hardware.accelerator = {hardware.accelerator!r}"
-        asked = f"{key}, devices = {hardware.devices}, nodes = {hardware.nodes}" if several else key
         raise InputError(f"{asked}: not available here ({first_line(error)})") from error
+    if fabric.world_size != hardware.processes:
+        raise InputError(f"{asked}: {fabric.world_size} processes were started; allowed: devices x nodes")
     torch.manual_seed(seed + fabric.global_rank)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
@@ -52,6 +55,11 @@ def set_up(fabric: Fabric, model: nn.Module, hardware: Hardware) -> nn.Module:
     if hardware.compile:
         model.compile()
     return cast(nn.Module, fabric.setup_module(model))
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The model itself: in the fabric's wrapper its parameters have other names. `network`: set up, or plain."""
+    return cast(nn.Module, network.module) if is_wrapped(network) else network
 
 
 def share_of(fabric: Fabric) -> Share:

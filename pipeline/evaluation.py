@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from lightning_fabric import Fabric, is_wrapped
+from lightning_fabric import Fabric
 from torch import nn
 
 from pipeline.data import Dataset
-from pipeline.device import equalise_buffers_, share_of
+from pipeline.device import equalise_buffers_, share_of, unwrapped
 from pipeline.metrics import top_k_hits
 from pipeline.models import buffer_bytes, layers
 from pipeline.quantised import Quantised
@@ -46,11 +46,6 @@ def evaluate(fabric: Fabric, network: nn.Module, dataset: Dataset) -> Accuracy:
         right = cast(torch.Tensor, fabric.all_reduce(right.to(fabric.device), reduce_op="sum")).cpu()
     top1, top5, images = right.tolist()
     return Accuracy(top1 / images * 100, top5 / images * 100)
-
-
-def unwrapped(network: nn.Module) -> nn.Module:
-    """The model itself: in the fabric's wrapper its parameters have other names."""
-    return cast(nn.Module, network.module) if is_wrapped(network) else network
 
 
 def measure(

@@ -17,23 +17,27 @@ FILES = ("model.safetensors", "pytorch_model.bin")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
+class NotDownloadedError(InputError):
+    """What the hub should have could not be had: no network, or the hub has it no longer."""
+
+
 def fetch(key: str, repository: str) -> Path:
     """The file of weights of a repository (owner/name) of the hub: downloaded once, then read from the cache.
 
-    Raises InputError, which names the setting `key`, where the hub cannot be reached, the repository has no such file,
-    or what came is not what the hub has.
+    Raises NotDownloadedError where the hub cannot be reached or does not give it, InputError where the repository has
+    no such file or what came is not what the hub has; both name the setting `key`.
     """
     for name in FILES:
         try:
             path = Path(hf_hub_download(repository, name))
         except EntryNotFoundError as error:
             if isinstance(error, LocalEntryNotFoundError):  # not there, because the hub was not reached
-                raise InputError(_elsewhere(key, repository, name, error)) from error
+                raise _elsewhere(key, repository, name, error) from error
             continue
         except HFValidationError as error:
             raise InputError(f"{key}: {repository!r} is no name of the hub; allowed: owner/name") from error
         except Exception as error:  # its own errors, those of its HTTP library, and the operating system's
-            raise InputError(_elsewhere(key, repository, name, error)) from error
+            raise _elsewhere(key, repository, name, error) from error
         _check(key, path)
         return path
     raise InputError(f"{key}: {repository} has none of {', '.join(FILES)}")
@@ -51,8 +55,8 @@ def _check(key: str, path: Path) -> None:
             raise InputError(f"{key}: {path.name} is damaged, its checksum is not the hub's; removed, run again")
 
 
-def _elsewhere(key: str, repository: str, name: str, error: Exception) -> str:
-    return (
+def _elsewhere(key: str, repository: str, name: str, error: Exception) -> NotDownloadedError:
+    return NotDownloadedError(
         f"{key}: {name} of {repository} cannot be downloaded ({first_line(error)}); another way: "
         f"fetch it elsewhere and set model.checkpoint to that file"
     )

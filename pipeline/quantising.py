@@ -94,8 +94,8 @@ class Task:
             torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps)),
             self.settings.hardware.accumulate,
             first_epoch,
-            before_step,
-            after_step,
+            before_step=before_step,
+            after_step=after_step,
         )
         return train(self.fabric, self.network, self.dataset, plan, self.generator, self.on_epoch)
 

@@ -32,6 +32,7 @@ from pipeline.sources import Labels, find
 
 INDEX = "index.safetensors"
 CHECKED_AT_ONCE = 16
+SUBMITTED_AT_ONCE = 4096  # a pool keeps a kilobyte for every image that it has been handed
 NAMED = 3  # of the images that cannot be read
 
 
@@ -67,9 +68,10 @@ def _check(choice: Choice, channels: int) -> None:
         Steps("data: looking at every image", len(choice.rows)) as progress,
         ThreadPoolExecutor(CHECKED_AT_ONCE) as pool,
     ):
-        for found in pool.map(problem, choice.rows.tolist()):
-            progress.advance()
-            problems += [found] if found else []
+        for start in range(0, len(choice.rows), SUBMITTED_AT_ONCE):
+            for found in pool.map(problem, choice.rows[start : start + SUBMITTED_AT_ONCE].tolist()):
+                progress.advance()
+                problems += [found] if found else []
     if problems:
         problems.sort()
         more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""

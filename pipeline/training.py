@@ -12,10 +12,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from pipeline.averaging import Average
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Finetune, InputError, Settings
 from pipeline.data import Dataset
-from pipeline.device import backward, share_of
+from pipeline.device import backward, share_of, unwrapped
 from pipeline.progress import Steps
 
 RISING_SHARE = 0.2  # of the one-cycle schedule
@@ -30,6 +31,7 @@ class Plan:
 
     parts: how many parts a batch is worked on in. first_epoch: number of the first epoch, where training goes on that
     began with another plan.
+    ema: decay of the moving average that the network is given at the end; 0 for none.
     before_step, after_step: called around every step of the optimiser, for weights that live elsewhere.
     """
 
@@ -40,6 +42,7 @@ class Plan:
     schedule: torch.optim.lr_scheduler.LRScheduler
     parts: int = 1
     first_epoch: int = 0
+    ema: float = 0.0
     before_step: Callable[[], None] = lambda: None
     after_step: Callable[[], None] = lambda: None
 
@@ -60,6 +63,7 @@ def train(
     """
     epoch_steps = dataset.batch_count(plan.batch_size)
     rows: list[Epoch] = []
+    average = Average(unwrapped(network), plan.ema) if plan.ema else None
     state = checkpoint.load() if checkpoint else None
     if state is not None:
         rows = state["rows"]
@@ -67,6 +71,8 @@ def train(
         plan.optimizer.load_state_dict(state["optimizer"])
         plan.schedule.load_state_dict(state["schedule"])
         generator.set_state(state["generator"])
+        if average:
+            average.resume(state["average"])
         for row in rows:
             on_epoch(row["epoch"], row)
     network.train()
@@ -83,6 +89,8 @@ def train(
                 plan.optimizer.step()
                 plan.schedule.step()
                 plan.after_step()
+                if average:
+                    average.update()
                 progress.advance()
                 total += finite(loss, plan.title)
             values = epoch, total / epoch_steps, round(time.perf_counter() - start, 3)
@@ -97,9 +105,12 @@ def train(
                         "network": network.state_dict(),
                         "optimizer": plan.optimizer.state_dict(),
                         "schedule": plan.schedule.state_dict(),
+                        "average": average.state() if average else None,
                         "generator": generator.get_state(),
                     }
                 )
+    if average:
+        average.install_()
     return rows
 
 
@@ -134,5 +145,6 @@ def pretrain(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=chosen.lr, total_steps=max(2, steps), pct_start=RISING_SHARE
     )
-    plan = Plan("pretrain", chosen.epochs, chosen.batch_size, optimizer, schedule, settings.hardware.accumulate)
+    parts = settings.hardware.accumulate
+    plan = Plan("pretrain", chosen.epochs, chosen.batch_size, optimizer, schedule, parts, ema=chosen.ema)
     return train(fabric, network, dataset, plan, generator, on_epoch, checkpoint)

@@ -1,19 +1,22 @@
 """Stage `pretrain`: the baseline network, with weights from a file, from timm, or trained here."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import torch
+from torch import nn
 from typer import Option
 
 from pipeline import models, training
 from pipeline.checkpoint import resumable
-from pipeline.config import load_settings
+from pipeline.config import Settings, load_settings
 from pipeline.data import CARD, check_classes
 from pipeline.device import set_up
 from pipeline.evaluation import measure
+from pipeline.hub import NotDownloadedError
 from pipeline.layout import layer_table
 from pipeline.results import LAYERS
 from pipeline.tracking import live_run
@@ -31,9 +34,7 @@ def pretrain(
     settings = load_settings().changed(changes(change))
     fabric, dataset = device_and_data(settings, data)
     check_classes(dataset, settings.model.num_classes)
-    model = models.build(settings.model, settings.seed)
-    if settings.model.checkpoint is not None:
-        models.load_checkpoint(model, settings.model.checkpoint)
+    model, settings = starting_point(settings)
     network = set_up(fabric, model, settings.hardware)
     label, decided_by = baseline_label(settings, os.environ.get("DVC_STAGE", "pretrain")), settings.of_baseline()
 
@@ -51,6 +52,24 @@ def pretrain(
         cost = Cost(seconds, len(epochs) * dataset.card["train"]["images"], seconds)
         tables = {LAYERS: layer_table(model, dataset.sample(1))}
         write_run(out, model, metrics, decided_by, epochs, cost, tables, fabric, live)
+
+
+def starting_point(settings: Settings) -> tuple[nn.Module, Settings]:
+    """The network with its given weights, if any, and the settings as they were followed.
+
+    Where the weights cannot be downloaded and the profile says to train then, those settings name no weights.
+    """
+    try:
+        model = models.build(settings.model, settings.seed)
+        if settings.model.checkpoint is not None:
+            models.load_checkpoint(model, settings.model.checkpoint)
+    except NotDownloadedError as error:
+        if settings.pretrain.if_unreachable == "stop":
+            raise
+        print(f"pretrain: {error}; trained here instead, as pretrain.if_unreachable says", file=sys.stderr)
+        followed = settings.model_copy(update={"model": settings.model.without_weights()})
+        return models.build(followed.model, settings.seed), followed
+    return model, settings
 
 
 if __name__ == "__main__":

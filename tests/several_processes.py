@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT, TINY, changed
 
 from pipeline import models
-from pipeline.config import Settings, load_settings
+from pipeline.config import InputError, Settings, load_settings
 from pipeline.data import prepare
 from pipeline.device import launch, set_up
 from pipeline.evaluation import evaluate
@@ -18,7 +18,8 @@ from pipeline.training import pretrain
 from pipeline.wfn import fixing
 
 if __name__ == "__main__":
-    folder, processes, accumulate = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    folder = Path(sys.argv[1])
+    devices, nodes, accumulate = map(int, sys.argv[2:])
     torch.set_num_threads(1)
     values = load_settings(ROOT / "params.yaml", ROOT / "profiles").model_dump()
     for section, changes in TINY.items():
@@ -29,12 +30,16 @@ if __name__ == "__main__":
         model__name="test_convnext",
         fixing__fractions=(0.5, 0.9, 1.0),
         hardware__accelerator="cpu",
-        hardware__devices=processes,
+        hardware__devices=devices,
+        hardware__nodes=nodes,
         hardware__accumulate=accumulate,
         data__mini=20,
         data__size=64,
     )
-    fabric = launch(settings.hardware, settings.seed)
+    try:
+        fabric = launch(settings.hardware, settings.seed)
+    except InputError as error:
+        sys.exit(f"error: {error}")
     dataset = prepare(settings.data, settings.seed)
     model = models.build(settings.model, settings.seed)
     network = set_up(fabric, model, settings.hardware)

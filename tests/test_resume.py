@@ -77,13 +77,15 @@ def test_as_if_nothing_had_happened(kept, work, batches, settings, dataset, fabr
     assert list(kept.iterdir()) == []
 
 
-def test_twice_broken(kept, settings, dataset, fabric):
-    settings = changed(settings, **SHORT)
-    expected, rows = attempt(fix_network, fabric, settings, dataset)
+@pytest.mark.parametrize("work", [fix_network, training.pretrain], ids=["fix", "pretrain"])
+def test_twice_broken(kept, work, settings, dataset, fabric):
+    """With moving averages, which go on as well."""
+    settings = changed(settings, **SHORT, finetune__ema=0.9, pretrain__ema=0.9)
+    expected, rows = attempt(work, fabric, settings, dataset)
     for batches in (3, 4):
         with pytest.raises(BrokenOffError):
-            attempt(fix_network, fabric, settings, breaking(dataset, batches))
-    weights, again = attempt(fix_network, fabric, settings, dataset)
+            attempt(work, fabric, settings, breaking(dataset, batches))
+    weights, again = attempt(work, fabric, settings, dataset)
     pd.testing.assert_frame_equal(again, rows)
     assert all(torch.equal(value, weights[name]) for name, value in expected.items())
 

@@ -1,5 +1,6 @@
 """Several processes, parts of batches, channels last, compiled: the same network as one process makes it."""
 
+import socket
 import subprocess
 import sys
 
@@ -13,21 +14,28 @@ from pipeline.device import launch, set_up
 from pipeline.wfn.fixing import fix_network
 
 
-def run(folder, processes, accumulate=1):
-    """What each process had at the end, in the order of their ranks."""
-    environment = clean_environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "several_processes.py"), str(folder), str(processes), str(accumulate)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
+def start(folder, *, devices=1, nodes=1, accumulate=1, **environment):
+    """The program of several_processes.py, which writes what each of its processes had at the end."""
+    program = [ROOT / "tests" / "several_processes.py", folder, devices, nodes, accumulate]
+    return subprocess.Popen(
+        [sys.executable, *map(str, program)], cwd=ROOT, text=True, stderr=subprocess.PIPE,
+        env=clean_environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"} | environment,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("fix: round 3/3") == 1  # one process speaks for all
+
+
+def results(folder, commands, processes):
+    """What each process had, in the order of their ranks, once all commands have ended."""
+    said = [command.communicate(timeout=300)[1] for command in commands]
+    assert [command.returncode for command in commands] == [0] * len(commands), said
+    assert "".join(said).count("fix: round 3/3") == 1  # one process speaks for all
     return [torch.load(folder / f"{rank}-of-{processes}.pt", weights_only=True) for rank in range(processes)]
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("alone"), 1)[0]
+    folder = tmp_path_factory.mktemp("alone")
+    (result,) = results(folder, [start(folder)], 1)
+    return result
 
 
 def assert_same(result, expected):
@@ -42,8 +50,7 @@ def assert_same(result, expected):
     assert min(same) > 0.99
 
 
-def test_two_processes(alone, tmp_path):
-    one, other = run(tmp_path, 2)
+def assert_identical(one, other):
     for ours, theirs in zip(one["passes"], other["passes"], strict=True):
         assert torch.equal(ours["fixed"], theirs["fixed"])
         assert torch.equal(ours["centres"], theirs["centres"])
@@ -51,11 +58,48 @@ def test_two_processes(alone, tmp_path):
         assert torch.equal(value, other["weights"][name]), name
     assert one["losses"] == other["losses"]
     assert one["top1"] == other["top1"]
+
+
+def test_two_processes(alone, tmp_path):
+    one, other = results(tmp_path, [start(tmp_path, devices=2)], 2)
+    assert_identical(one, other)
     assert_same(one, alone)
 
 
+def slurm(task, tasks, nodes):
+    """What srun tells its tasks, one on each node."""
+    known = {"JOB_ID": 7, "JOB_NAME": "fix", "NODELIST": "127.0.0.1", "NTASKS_PER_NODE": 1, "LOCALID": 0}
+    own = {"NTASKS": tasks, "NNODES": nodes, "PROCID": task, "NODEID": task}
+    return {f"SLURM_{name}": str(value) for name, value in (known | own).items()}
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def test_two_machines_under_slurm(alone, tmp_path):
+    """Slurm starts the processes, one on each machine; nobody else does."""
+    port = str(free_port())
+    commands = [start(tmp_path, nodes=2, **slurm(task, 2, 2), MASTER_PORT=port) for task in range(2)]
+    one, other = results(tmp_path, commands, 2)
+    assert_identical(one, other)
+    assert_same(one, alone)
+
+
+def test_another_number_of_processes_than_asked_for(tmp_path):
+    """Slurm has started one, and Fabric would be content with it."""
+    command = start(tmp_path, nodes=2, **slurm(0, 1, 2), MASTER_PORT=str(free_port()))
+    said = command.communicate(timeout=300)[1].splitlines()
+    assert command.returncode == 1
+    asked = "hardware.accelerator = 'cpu', devices = 1, nodes = 2"
+    assert said[-1] == f"error: {asked}: 1 processes were started; allowed: devices x nodes"
+
+
 def test_batches_in_parts(alone, tmp_path):
-    assert_same(run(tmp_path, 1, accumulate=4)[0], alone)
+    (result,) = results(tmp_path, [start(tmp_path, accumulate=4)], 1)
+    assert_same(result, alone)
 
 
 SHORT = {"fixing__fractions": (0.5, 1.0), "model__name": "test_efficientnet"}

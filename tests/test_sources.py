@@ -126,10 +126,20 @@ def test_folders_without_images_are_named(data, pictures, tmp_path):
     refused(data(tmp_path), "has no class folders")
     (tmp_path / "empty" / "cat").mkdir(parents=True)
     refused(data(tmp_path / "empty"), "0 images found")
+    refused(data(tmp_path / "empty", mini=2), "0 images found")
     write_classes(tmp_path / "one", (pictures[0], np.zeros(12, int)))
     refused(data(tmp_path / "one"), "1 class found")
     write_classes(tmp_path / "few", (pictures[0][:2], pictures[1][:2]))
     refused(data(tmp_path / "few"), r"data.test_share = 0.34: keeps 0 of the 1 images of class 0")
+
+
+def test_test_images_that_cannot_be_used_are_named(data, pictures, tmp_path):
+    write_classes(tmp_path / "empty" / "train", pictures)
+    (tmp_path / "empty" / "val" / NAMES[0]).mkdir(parents=True)
+    (tmp_path / "empty" / "val" / NAMES[1]).mkdir()
+    refused(data(tmp_path / "empty"), "0 test images found")
+    as_parquet(tmp_path / "secret", (pictures[0], np.where(np.arange(12) >= 8, -1, pictures[1])))
+    refused(data(tmp_path / "secret"), "test images are labelled -1; allowed: numbers of classes")
 
 
 def test_a_file_that_is_no_image_is_named(data, pictures, tmp_path):

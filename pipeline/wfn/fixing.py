@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -13,16 +13,13 @@ from torch import Tensor, nn
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Fixing, Settings
 from pipeline.data import Dataset
-from pipeline.device import backward, share_of
 from pipeline.evaluation import evaluate
-from pipeline.images import Images
-from pipeline.models import fixable_parameters, trainable_besides
+from pipeline.models import fixable_parameters
 from pipeline.progress import Steps
-from pipeline.training import finite, optimizer_for
 from pipeline.wfn.clustering import cluster
-from pipeline.wfn.free import FreeWeights, read_weights, write_weights_
-from pipeline.wfn.regulariser import Regulariser
+from pipeline.wfn.free import read_weights, write_weights_
 from pipeline.wfn.summary import describe
+from pipeline.wfn.towards import NO_LOSSES, Fixed, Training
 
 Round = dict[str, Any]
 
@@ -54,7 +51,7 @@ def fix_network(
     unfinished: dict[str, Any] | None = None
     epoch_steps = dataset.batch_count(settings.finetune.batch_size)
 
-    def save(training: _Training | None) -> None:
+    def save(training: Training | None) -> None:
         if checkpoint and checkpoint.due():
             checkpoint.save(
                 {
@@ -85,7 +82,7 @@ def fix_network(
             start = time.perf_counter()
             training = None
             if latest is not None:  # the network comes trained: no training before the first round
-                training = _Training(fabric, network, parameters, latest, settings)
+                training = Training(fabric, network, parameters, latest, settings)
                 if unfinished is not None:
                     training.resume(unfinished)
                     start, unfinished = start - unfinished["seconds"], None
@@ -93,6 +90,7 @@ def fix_network(
                     training.epoch(dataset, generator, progress)
                     training.seconds = time.perf_counter() - start
                     save(training)
+            losses = training.finish() if training else NO_LOSSES
             before = evaluate(fabric, network, dataset)
             latest = _cluster(fabric, parameters, fixing.fractions[t], deltas[t], latest, fixing)
             after = evaluate(fabric, network, dataset)
@@ -104,7 +102,7 @@ def fix_network(
                 **describe(read_weights(parameters)[latest.fixed].cpu().numpy()),
                 "top1_before": before.top1,
                 "top1_after": after.top1,
-                **(training.mean_losses() if training else NO_LOSSES),
+                **losses,
                 "seconds": round(time.perf_counter() - start, 3),
                 "train_seconds": round(training.seconds, 3) if training else 0.0,
             }
@@ -116,13 +114,6 @@ def fix_network(
             )
             save(None)
     return rounds
-
-
-class Fixed(NamedTuple):
-    """What the latest clustering pass left: which weights are fixed, bool [N], and the centres [k]."""
-
-    fixed: Tensor
-    centres: Tensor
 
 
 def _cluster(
@@ -151,82 +142,3 @@ def _cluster(
     values, fixed, centres = (part.to(fabric.device) for part in parts)
     write_weights_(parameters, values)
     return Fixed(fixed, centres)
-
-
-NO_LOSSES: Round = {"loss": None, "regulariser": None}
-
-
-class _Training:
-    """The training of one round, with a fresh optimiser, epoch by epoch.
-
-    The loss is CE + a * L_reg with a = alpha * CE / L_reg, held constant: the regulariser always weighs alpha times the
-    task loss (method, section 7).
-    """
-
-    def __init__(
-        self, fabric: Fabric, network: nn.Module, parameters: list[nn.Parameter], latest: Fixed, settings: Settings
-    ) -> None:
-        self._fabric, self._network, self._settings = fabric, network, settings
-        self._free = FreeWeights(parameters, latest.fixed)
-        self._trained = [self._free.values, *trainable_besides(network, parameters)]
-        self._optimizer = optimizer_for(self._trained, settings.finetune)
-        self._regulariser = _regulariser(latest.centres, settings)
-        self._losses: list[Tensor] = []
-        self.epochs = 0
-        self.seconds = 0.0
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint; `resume` takes it."""
-        return {
-            "epochs": self.epochs,
-            "seconds": self.seconds,
-            "optimizer": self._optimizer.state_dict(),
-            "losses": torch.stack(self._losses),
-        }
-
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken; the network must be as it was then."""
-        self.epochs, self.seconds = state["epochs"], state["seconds"]
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._losses = list(state["losses"].to(self._free.values.device))
-
-    def epoch(self, dataset: Dataset, generator: torch.Generator, progress: Steps) -> None:
-        """Train over all images once."""
-        share, size = share_of(self._fabric), self._settings.finetune.batch_size
-        self._network.train()
-        for batch in dataset.training_batches(size, generator, share):
-            self._step(batch)
-            progress.advance()
-        self.epochs += 1
-
-    def _step(self, batch: Images) -> None:
-        free = self._free
-        self._network.zero_grad()
-        task = backward(self._fabric, self._network, batch, self._settings.hardware.accumulate)
-        free.pull_gradients_()
-        pull = torch.zeros_like(task)
-        if self._regulariser is not None:
-            alpha = self._settings.alpha
-            pull = self._regulariser.add_pull_(free.gradients, free.values.detach(), task_loss=task, alpha=alpha)
-        nn.utils.clip_grad_norm_(self._trained, self._settings.finetune.clip_norm)
-        self._optimizer.step()
-        free.push_values_()
-        self._losses.append(torch.stack([task, pull]))
-
-    def mean_losses(self) -> Round:
-        """Mean over all steps of the round; None for a loss that there was not."""
-        if not self._losses:
-            return NO_LOSSES
-        task, pull = (finite(mean, "fix") for mean in torch.stack(self._losses).mean(dim=0))
-        return {"loss": task, "regulariser": pull if self._regulariser else None}
-
-
-def _regulariser(centres: Tensor, settings: Settings) -> Regulariser | None:
-    if settings.alpha == 0:
-        return None
-    return Regulariser(
-        centres,
-        zero_threshold=settings.fixing.zero_threshold,
-        temperature=settings.fixing.temperature,
-        distance=settings.fixing.distance,
-    )
