@@ -1,5 +1,6 @@
 """What several tests need: a small data set, a small network, and clones of this repository with a small profile."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -150,6 +151,30 @@ def shell(clone):
         return done
 
     return run
+
+
+@pytest.fixture(scope="module")
+def repro(shell) -> str:
+    """`make repro`, once; returns what it printed."""
+    done = shell("make repro")
+    return done.stdout + done.stderr
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Checksums of all files, by their paths in the folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def edited(path: Path, old: str, new: str) -> str:
+    """Replace a text in a file, once; returns what the file was."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return text
 
 
 def clean_environment() -> dict[str, str]:

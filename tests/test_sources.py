@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import shutil
+import time
 
 import numpy as np
 import pandas as pd
@@ -191,11 +192,12 @@ def test_parquet_of_something_else_is_named(data, tmp_path):
 
 
 def test_a_hub_that_cannot_be_reached(data, monkeypatch):
-    """Port 9 of this machine answers nobody."""
+    """Port 9 of this machine answers nobody. Waits before retries are left out."""
     import datasets.config
     import huggingface_hub.constants
 
     for module in (datasets.config, huggingface_hub.constants):
         for name in ("HF_ENDPOINT", "ENDPOINT"):
             monkeypatch.setattr(module, name, "http://127.0.0.1:9", raising=False)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     refused(data(None, hub="nobody/nothing"), "data.hub = nobody/nothing: cannot be loaded .* set data.root")
