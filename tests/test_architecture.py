@@ -18,7 +18,8 @@ MODULES = {
 METHODS = {name for name in MODULES if name.startswith("pipeline.quantisers.")}
 # Nothing of a later line may be imported by an earlier one.
 ORDER = [
-    {"pipeline.config", "pipeline.metrics", "pipeline.results", "pipeline.wfn.centres", "pipeline.progress"},
+    {"pipeline.config", "pipeline.metrics", "pipeline.results", "pipeline.progress"},
+    {"pipeline.wfn.centres", "pipeline.wfn.threads"},
     {"pipeline.sources", "pipeline.hub", "pipeline.tracking", "pipeline.wfn.line", "pipeline.wfn.piecewise"},
     {"pipeline.images", "pipeline.models"},
     {

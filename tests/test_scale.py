@@ -134,3 +134,16 @@ def test_devices_that_are_not_there_are_named(settings):
     chosen = changed(settings, hardware__accelerator="cuda", hardware__devices=2)
     with pytest.raises(InputError, match="accelerator = 'cuda', devices = 2, nodes = 1: not available here"):
         launch(chosen.hardware, seed=0)
+
+
+def test_a_limit_on_threads_is_kept(tmp_path):
+    """Numba's start would lift it for torch; in a process of its own, because threads start once."""
+    program = (
+        "import numba, torch\nfrom pipeline.wfn.clustering import cluster\n"
+        "cluster(torch.randn(1000), 1.0, 0.01)\nprint(torch.get_num_threads(), numba.get_num_threads())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=clean_environment() | {"OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "1 1\n"

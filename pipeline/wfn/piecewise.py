@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from pipeline.wfn.threads import follow_torch
+
 Floats = NDArray[np.float32]
 
 # Weights per task of a parallel loop, and per partial sum: small enough to balance, large enough to cost nothing.
@@ -75,5 +77,6 @@ def map_constant(pieces: Pieces, weights: Floats, constant: Floats) -> tuple[Flo
     """
     values = np.empty_like(weights)
     mapped = np.empty(weights.shape, dtype=np.bool_)
+    follow_torch()
     _map_constant(weights, pieces.upper, pieces.first, pieces.shift, constant, values, mapped)
     return values, mapped

@@ -21,6 +21,7 @@ from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.wfn.line import Distance, Doubles, Floats
+from pipeline.wfn.threads import follow_torch
 
 Ints = NDArray[np.int32]
 
@@ -140,6 +141,7 @@ class Regulariser:
         return losses.mean()
 
     def _gradient_on_cpu_(self, grad: Floats, weights: Floats, scale: float, add: bool) -> torch.Tensor:
+        follow_torch()
         each = np.float32(scale / len(weights))
         total = _put_lines(weights.view(np.int32), grad, add, each, *self._grid)
         if self._crowded:
@@ -167,6 +169,7 @@ class Regulariser:
         return losses, slopes
 
     def _build_grid(self) -> _Grid:
+        follow_torch()
         nonzero = np.abs(self.centres[self.centres != 0])
         smallest = min(self.zero_threshold, *nonzero)
         largest = max(self.zero_threshold, *nonzero)
