@@ -104,10 +104,15 @@ def test_command_of_the_readme(clone, shell, repro, hub_with_weights, command):
 
 
 def test_plots_of_two_experiments_side_by_side(shell, repro):
-    """The curves over the rounds, of the experiments that the README's commands have left."""
-    names = shell("dvc exp list --all-commits --name-only").stdout.split()
+    """The curves over the rounds, of the experiments that the README's commands have left.
+
+    Not of the last one: DVC puts files of two profiles under one title and shows those of the first revision only.
+    """
+    others = shell("dvc exp list --name-only").stdout.split()
+    names = [name for name in shell("dvc exp list --all-commits --name-only").stdout.split() if name not in others]
     shown = json.loads(shell(f"dvc plots diff {' '.join(names)} --json").stdout)
     (plot,) = shown["data"]["Centres after each round"]
-    assert len(set(plot["revisions"]) & set(names)) >= 2
+    assert len(names) >= 2
+    assert set(names) <= set(plot["revisions"])
     points = pd.DataFrame(plot["content"]["data"]["values"])
     assert points.groupby("rev")["centres"].count().min() == 3  # one per round
