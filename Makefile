@@ -16,7 +16,7 @@ repro: .venv
 	@echo "Results: open reports/*/index.html; runs in MLflow: make ui"
 
 test: .venv lint
-	OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv
 	$(RUN) ruff check .

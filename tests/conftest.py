@@ -27,12 +27,18 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parent.parent
+# Begun first: whatever else there is fits beside them.
+LONGEST = ("test_readme.py", "test_pipeline.py")
 TINY = {
     "model": {"name": "test_resnet"},
     "pretrain": {"epochs": 1, "batch_size": 64},
     "finetune": {"epochs": 1, "batch_size": 64},
     "quantise": {"batch_size": 64},
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
