@@ -136,7 +136,7 @@ def test_devices_that_are_not_there_are_named(settings):
         launch(chosen.hardware, seed=0)
 
 
-def test_a_limit_on_threads_is_kept(tmp_path):
+def test_a_limit_on_threads_is_kept():
     """Numba's start would lift it for torch; in a process of its own, because threads start once."""
     program = (
         "import numba, torch\nfrom pipeline.wfn.clustering import cluster\n"
