@@ -26,12 +26,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks import straightforward
-from pipeline.models import fixable_parameters
-from pipeline.results import to_json, write_files
-from pipeline.wfn.centres import candidate_centres
-from pipeline.wfn.clustering import cluster
-from pipeline.wfn.free import FreeWeights, read_weights
-from pipeline.wfn.regulariser import Regulariser
+from pipeline.base.results import to_json, write_files
+from pipeline.network.models import fixable_parameters
+from wfn.centres import candidate_centres
+from wfn.clustering import cluster
+from wfn.free import FreeWeights, read_weights
+from wfn.regulariser import Regulariser
 
 ZERO_THRESHOLD = 2**-7
 DELTA = 0.0075

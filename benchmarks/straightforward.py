@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.wfn.centres import candidate_centres
-from pipeline.wfn.clustering import MAX_ORDER
+from wfn.centres import candidate_centres
+from wfn.clustering import MAX_ORDER
 
 CHUNK = 1 << 16
 

@@ -1,8 +1,8 @@
 """Not a stage: checks params.yaml and its profile before a run, where DVC itself would say less."""
 
-from pipeline.config import load_settings
-from pipeline.quantisers import check_method
-from stages.cli import run
+from pipeline.base.settings import load_settings
+from pipeline.methods import check_method
+from stages.common.cli import run
 
 
 def check() -> None:

@@ -5,10 +5,9 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline import data as memory
-from pipeline import streaming
-from pipeline.config import load_settings
-from stages.cli import run
+from pipeline.base.settings import load_settings
+from pipeline.data import memory, streaming
+from stages.common.cli import run
 
 
 def data(out: Annotated[Path, Option(help="Folder for the images and their card.")]) -> None:

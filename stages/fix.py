@@ -8,20 +8,20 @@ import pandas as pd
 import torch
 from typer import Option
 
-from pipeline import models
-from pipeline.checkpoint import resumable
-from pipeline.config import load_settings
-from pipeline.data import CARD
-from pipeline.device import set_up
-from pipeline.evaluation import measure
-from pipeline.results import CENTRES, WEIGHTS
-from pipeline.tracking import live_run
-from pipeline.wfn.fixing import fix_network
-from pipeline.wfn.free import read_weights
-from pipeline.wfn.summary import centres_table
-from stages.cli import Changes, changes, run
-from stages.runs import fix_label
-from stages.work import Cost, baseline_network, device_and_data, write_run
+from pipeline.base.results import CENTRES, WEIGHTS
+from pipeline.base.settings import load_settings
+from pipeline.data.memory import CARD
+from pipeline.fixing.rounds import fix_network
+from pipeline.fixing.summary import centres_table
+from pipeline.measuring.evaluation import measure
+from pipeline.network import models
+from pipeline.training.checkpoint import resumable
+from pipeline.training.device import set_up
+from pipeline.watching.tracking import live_run
+from stages.common.cli import Changes, changes, run
+from stages.common.folders import fix_label
+from stages.common.work import Cost, baseline_network, device_and_data, write_run
+from wfn.free import read_weights
 
 
 def fix(

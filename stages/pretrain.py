@@ -10,19 +10,20 @@ import torch
 from torch import nn
 from typer import Option
 
-from pipeline import models, training
-from pipeline.checkpoint import resumable
-from pipeline.config import Settings, load_settings
-from pipeline.data import CARD, check_classes
-from pipeline.device import set_up
-from pipeline.evaluation import measure
-from pipeline.hub import NotDownloadedError
-from pipeline.layout import layer_table
-from pipeline.results import LAYERS
-from pipeline.tracking import live_run
-from stages.cli import Changes, changes, run
-from stages.runs import baseline_label
-from stages.work import Cost, device_and_data, write_run
+from pipeline.base.results import LAYERS
+from pipeline.base.settings import Settings, load_settings
+from pipeline.data.memory import CARD, check_classes
+from pipeline.measuring.evaluation import measure
+from pipeline.network import models
+from pipeline.network.hub import NotDownloadedError
+from pipeline.network.layout import layer_table
+from pipeline.training import loop as training
+from pipeline.training.checkpoint import resumable
+from pipeline.training.device import set_up
+from pipeline.watching.tracking import live_run
+from stages.common.cli import Changes, changes, run
+from stages.common.folders import baseline_label
+from stages.common.work import Cost, device_and_data, write_run
 
 
 def pretrain(

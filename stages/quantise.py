@@ -8,15 +8,15 @@ import pandas as pd
 import torch
 from typer import Option
 
-from pipeline import training
-from pipeline.config import load_settings
-from pipeline.evaluation import measure
-from pipeline.quantising import Task, find
-from pipeline.results import CODEBOOKS
-from pipeline.tracking import live_run
-from stages.cli import run
-from stages.runs import quantise_label
-from stages.work import Cost, baseline_network, device_and_data, write_run
+from pipeline.base.results import CODEBOOKS
+from pipeline.base.settings import load_settings
+from pipeline.comparing.task import Task, find
+from pipeline.measuring.evaluation import measure
+from pipeline.training import loop as training
+from pipeline.watching.tracking import live_run
+from stages.common.cli import run
+from stages.common.folders import quantise_label
+from stages.common.work import Cost, baseline_network, device_and_data, write_run
 
 
 def quantise(

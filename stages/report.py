@@ -7,11 +7,11 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.config import load_settings
+from pipeline.base.results import read_run, write_files
+from pipeline.base.settings import load_settings
 from pipeline.report.document import Results, report_files
-from pipeline.results import read_run, write_files
-from stages.cli import run
-from stages.runs import (
+from stages.common.cli import run
+from stages.common.folders import (
     all_folders,
     baseline_folder,
     explore_baseline,

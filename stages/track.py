@@ -5,11 +5,11 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.config import load_settings
-from pipeline.results import read_run
-from pipeline.tracking import complete
-from stages.cli import run
-from stages.runs import all_folders, report_label
+from pipeline.base.results import read_run
+from pipeline.base.settings import load_settings
+from pipeline.watching.tracking import complete
+from stages.common.cli import run
+from stages.common.folders import all_folders, report_label
 
 
 def track(

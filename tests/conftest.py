@@ -16,10 +16,11 @@ import torch
 import yaml
 from playwright.sync_api import Page, sync_playwright
 
-from pipeline import device, models
-from pipeline.config import Quantiser, Settings, load_settings
-from pipeline.data import InMemory, prepare
-from pipeline.quantising import Task
+from pipeline.base.settings import Quantiser, Settings, load_settings
+from pipeline.comparing.task import Task
+from pipeline.data.memory import InMemory, prepare
+from pipeline.network import models
+from pipeline.training import device
 
 # The same examples in every run of CI; new ones on every other.
 hypothesis.settings.register_profile("repeatable", derandomize=True)

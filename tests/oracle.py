@@ -1,6 +1,6 @@
 """Slow, independent versions of the engine, written from the method's description with plain loops and full matrices.
 
-They share no code with `pipeline.wfn`; the tests hold the engine against them.
+They share no code with `wfn`; the tests hold the engine against them.
 """
 
 import math

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from conftest import ROOT, TINY, changed
 
-from pipeline import models
-from pipeline.config import InputError, Settings, load_settings
-from pipeline.data import prepare
-from pipeline.device import launch, set_up
-from pipeline.evaluation import evaluate
-from pipeline.training import pretrain
-from pipeline.wfn import fixing
+from pipeline.base.settings import InputError, Settings, load_settings
+from pipeline.data.memory import prepare
+from pipeline.measuring.evaluation import evaluate
+from pipeline.network import models
+from pipeline.training.device import launch, set_up
+from pipeline.training.loop import pretrain
+from wfn import fixing
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.fake_quantisation import Project
-from pipeline.quantisers import apot
-from pipeline.quantisers.apot import ActivationProjection, Levels, Normalise, WeightProjection, magnitudes
+from pipeline.comparing.fake_quantisation import Project
+from pipeline.methods import apot
+from pipeline.methods.apot import ActivationProjection, Levels, Normalise, WeightProjection, magnitudes
 
 LEVELS = {
     1: "0 1",

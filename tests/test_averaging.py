@@ -5,10 +5,11 @@ import torch
 from conftest import changed
 from torch import nn
 
-from pipeline import models, training
-from pipeline.averaging import Average
-from pipeline.device import set_up
-from pipeline.wfn.fixing import fix_network
+from pipeline.fixing.rounds import fix_network
+from pipeline.network import models
+from pipeline.training import loop as training
+from pipeline.training.averaging import Average
+from pipeline.training.device import set_up
 
 
 def test_by_hand():

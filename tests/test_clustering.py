@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from pipeline.metrics import entropy_bits
-from pipeline.wfn import prefix
-from pipeline.wfn.centres import term_count
-from pipeline.wfn.clustering import cluster
+from pipeline.base.metrics import entropy_bits
+from wfn import prefix
+from wfn.centres import term_count
+from wfn.clustering import cluster
 
 ZERO_THRESHOLD = 2**-7
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.coding import COUNT_BYTES, ans_decode, ans_encode, entropy_coded_bytes, lzw_bytes
-from pipeline.metrics import entropy_bits
+from pipeline.base.metrics import entropy_bits
+from pipeline.measuring.coding import COUNT_BYTES, ans_decode, ans_encode, entropy_coded_bytes, lzw_bytes
 
 
 @given(arrays(np.int64, st.integers(0, 300), elements=st.integers(0, 700)))

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from pipeline.config import InputError, load_settings
+from pipeline.base.settings import InputError, load_settings
 
 
 @pytest.fixture

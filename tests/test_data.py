@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import InputError
-from pipeline.data import WHOLE, Share, check_classes, full_batches, load, prepare, save, split
-from pipeline.images import augment, normalise
+from pipeline.base.settings import InputError
+from pipeline.data.images import augment, normalise
+from pipeline.data.memory import WHOLE, Share, check_classes, full_batches, load, prepare, save, split
 
 
 def numbered(count, size=8):

@@ -5,14 +5,14 @@ import torch
 from conftest import changed
 from torch import nn
 
-from pipeline import models
-from pipeline.config import Model
-from pipeline.data import prepare
-from pipeline.device import set_up
-from pipeline.evaluation import measure
-from pipeline.models import fixable_parameters, names_of, trainable_besides
-from pipeline.wfn.fixing import fix_network
-from pipeline.wfn.free import FreeWeights, read_weights, write_weights_
+from pipeline.base.settings import Model
+from pipeline.data.memory import prepare
+from pipeline.fixing.rounds import fix_network
+from pipeline.measuring.evaluation import measure
+from pipeline.network import models
+from pipeline.network.models import fixable_parameters, names_of, trainable_besides
+from pipeline.training.device import set_up
+from wfn.free import FreeWeights, read_weights, write_weights_
 
 # name -> further arguments of timm.create_model, and the least share of its parameters in convolution, linear and
 # batch-norm modules

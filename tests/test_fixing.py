@@ -4,13 +4,13 @@ import torch
 from conftest import changed
 from torch import nn
 
-from pipeline.config import InputError
-from pipeline.device import launch, set_up
-from pipeline.metrics import unique_count
-from pipeline.models import build, fixable_parameters
-from pipeline.wfn.fixing import delta_schedule, fix_network
-from pipeline.wfn.free import read_weights
-from pipeline.wfn.summary import centres_table, describe
+from pipeline.base.metrics import unique_count
+from pipeline.base.settings import InputError
+from pipeline.fixing.rounds import delta_schedule, fix_network
+from pipeline.fixing.summary import centres_table, describe
+from pipeline.network.models import build, fixable_parameters
+from pipeline.training.device import launch, set_up
+from wfn.free import read_weights
 
 
 def fixed_network(settings, dataset):
@@ -71,7 +71,7 @@ def test_a_network_of_few_values(settings, dataset, changes):
 
 def test_weights_fixed_in_a_round_stay_through_the_next_training(settings, dataset, monkeypatch):
     """Watched from outside: what a clustering pass has fixed is unchanged when the next pass reads the network."""
-    from pipeline.wfn import fixing
+    from wfn import fixing
 
     passes = []
     original = fixing.cluster

@@ -14,8 +14,8 @@ from huggingface_hub import constants
 from safetensors.torch import save
 from torch import nn
 
-from pipeline import models
-from pipeline.config import InputError, Model
+from pipeline.base.settings import InputError, Model
+from pipeline.network import models
 from stages.pretrain import starting_point
 
 

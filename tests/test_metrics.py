@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.metrics import (
+from pipeline.base.metrics import (
     Layer,
     entropy_bits,
     top_k_hits,

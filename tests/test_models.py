@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.config import InputError, Model
-from pipeline.models import build, fixable_parameters, layers, load_weights, weight_bytes
+from pipeline.base.settings import InputError, Model
+from pipeline.network.models import build, fixable_parameters, layers, load_weights, weight_bytes
 
 
 def test_same_seed_same_weights(settings):

@@ -22,7 +22,7 @@ import torch
 from conftest import ROOT, browser_page, clean_environment, edited, files_of
 from safetensors.torch import load_file, save_file
 
-from stages.cli import run
+from stages.common.cli import run
 
 
 def test_make_repro(clone, repro):
@@ -96,8 +96,8 @@ def test_every_method_stands_beside_wfn(clone, repro):
 DUMMY = '''
 """Every weight to a multiple of a half."""
 import torch
-from pipeline.fake_quantisation import weight_layers
-from pipeline.quantising import Outcome
+from pipeline.comparing.fake_quantisation import weight_layers
+from pipeline.comparing.task import Outcome
 
 BITS = None
 
@@ -339,7 +339,7 @@ def run_on_terminal(program):
 
 
 STEPS = (
-    "from pipeline.progress import Steps\nimport time\n"
+    "from pipeline.watching.progress import Steps\nimport time\n"
     "with Steps('fix', 4) as steps:\n"
     "    for i in range(4): steps.advance(); time.sleep(0.2)\n"
     "    steps.say('round 1 is done')\n"

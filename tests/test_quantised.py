@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.coding import COUNT_BYTES, entropy_coded_bytes
-from pipeline.metrics import Layer
-from pipeline.quantised import Quantised
+from pipeline.base.metrics import Layer
+from pipeline.measuring.codebooks import Quantised
+from pipeline.measuring.coding import COUNT_BYTES, entropy_coded_bytes
 
 
 def layer(name, *values, roles=()):

@@ -10,14 +10,14 @@ from safetensors.torch import save_file
 from sklearn.cluster import KMeans
 from torch import nn
 
-from pipeline import models
-from pipeline.config import InputError, Quantiser
-from pipeline.evaluation import measure
-from pipeline.fake_quantisation import weight_layers
-from pipeline.palette import Palette, k_means, nearest
-from pipeline.quantisers import apot, known_methods
-from pipeline.quantisers.uniform import LearnedStep
-from pipeline.quantising import Task, find
+from pipeline.base.settings import InputError, Quantiser
+from pipeline.comparing.fake_quantisation import weight_layers
+from pipeline.comparing.palette import Palette, k_means, nearest
+from pipeline.comparing.task import Task, find
+from pipeline.measuring.evaluation import measure
+from pipeline.methods import apot, known_methods
+from pipeline.methods.uniform import LearnedStep
+from pipeline.network import models
 
 CASES = {
     "apot-4": {"method": "apot", "bits": 4},
@@ -211,7 +211,7 @@ def test_what_is_not_allowed_is_named(chosen, message):
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    for name in [name for name in sys.modules if name.startswith(("coremltools", "pipeline.quantisers.coreml"))]:
+    for name in [name for name in sys.modules if name.startswith(("coremltools", "pipeline.methods.coreml"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "coremltools", None)
     with pytest.raises(InputError, match="'coreml_palettize': needs the package coremltools; `uv sync --extra peers`"):

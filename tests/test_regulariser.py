@@ -3,8 +3,8 @@ import oracle
 import pytest
 import torch
 
-from pipeline.wfn.centres import candidate_centres
-from pipeline.wfn.regulariser import Regulariser
+from wfn.centres import candidate_centres
+from wfn.regulariser import Regulariser
 
 ZERO_THRESHOLD = 2**-7
 

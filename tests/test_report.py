@@ -11,12 +11,12 @@ import pytest
 from conftest import ROOT
 from safetensors.numpy import save_file
 
+from pipeline.base.results import Run
 from pipeline.report import figures, formats, tables, weights
 from pipeline.report.document import DRAWN_ONLY, Results, report_files
 from pipeline.report.page import Section, page
 from pipeline.report.rounds import rounds
 from pipeline.report.style import render
-from pipeline.results import Run
 
 PUBLISHED = ROOT / "paper" / "published.yaml"
 

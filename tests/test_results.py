@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from pipeline.results import read_run, to_csv, to_json, write_files
+from pipeline.base.results import read_run, to_csv, to_json, write_files
 
 
 def test_written_and_read(tmp_path):
@@ -39,7 +39,7 @@ def test_a_write_that_fails_loses_and_leaves_nothing(tmp_path):
     """A real failure of the operating system: no file may grow beyond 1,000 bytes."""
     write_files(tmp_path, {"a.json": b"old", "b.json": b"old"})
     program = (
-        "import resource, signal; from pathlib import Path; from pipeline.results import write_files\n"
+        "import resource, signal; from pathlib import Path; from pipeline.base.results import write_files\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         f"write_files(Path({str(tmp_path)!r}), {{'a.json': b'new', 'b.json': b'x' * 2000}})\n"

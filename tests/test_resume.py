@@ -7,11 +7,13 @@ import pytest
 import torch
 from conftest import changed
 
-from pipeline import checkpoint, models, training
-from pipeline.checkpoint import key_of, resumable
-from pipeline.config import InputError
-from pipeline.device import set_up
-from pipeline.wfn.fixing import fix_network
+from pipeline.base.settings import InputError
+from pipeline.fixing.rounds import fix_network
+from pipeline.network import models
+from pipeline.training import checkpoint
+from pipeline.training import loop as training
+from pipeline.training.checkpoint import key_of, resumable
+from pipeline.training.device import set_up
 
 
 class BrokenOffError(Exception):

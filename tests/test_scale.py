@@ -8,10 +8,10 @@ import pytest
 import torch
 from conftest import ROOT, changed, clean_environment
 
-from pipeline import models
-from pipeline.config import InputError, Settings
-from pipeline.device import launch, set_up
-from pipeline.wfn.fixing import fix_network
+from pipeline.base.settings import InputError, Settings
+from pipeline.fixing.rounds import fix_network
+from pipeline.network import models
+from pipeline.training.device import launch, set_up
 
 
 def start(folder, *, devices=1, nodes=1, accumulate=1, **environment):
@@ -139,7 +139,7 @@ def test_devices_that_are_not_there_are_named(settings):
 def test_a_limit_on_threads_is_kept():
     """Numba's start would lift it for torch; in a process of its own, because threads start once."""
     program = (
-        "import numba, torch\nfrom pipeline.wfn.clustering import cluster\n"
+        "import numba, torch\nfrom wfn.clustering import cluster\n"
         "cluster(torch.randn(1000), 1.0, 0.01)\nprint(torch.get_num_threads(), numba.get_num_threads())\n"
     )
     done = subprocess.run(

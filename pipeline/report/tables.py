@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from pipeline.base.results import Run
 from pipeline.report import weights
-from pipeline.results import Run
 
 MEASURED = (
     *("top1", "top5", "entropy", "entropy_nonzero", "unique", "unique_no_bn", "unique_no_bn_first_last"),

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from pipeline.metrics import entropy_bits
-from pipeline.results import WEIGHTS, Run
+from pipeline.base.metrics import entropy_bits
+from pipeline.base.results import WEIGHTS, Run
 
 BINS = 121
 CENTRAL_SHARE = 0.998  # of the weights, shown in the distribution; the rest lies far out

@@ -1,0 +1,1 @@
+"""Where labelled images come from, which are for what, and their batches."""

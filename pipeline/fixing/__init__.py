@@ -1,0 +1,1 @@
+"""Weight fixing as this pipeline runs it: the library's rounds, measured one by one."""

@@ -1,0 +1,1 @@
+"""Accuracy, codebooks and bytes of a network."""

@@ -1,0 +1,1 @@
+"""timm networks: building them, their weights, their layers."""

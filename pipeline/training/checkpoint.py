@@ -1,0 +1,103 @@
+"""Checkpoints of unfinished work: a killed command goes on where it was when it is run again.
+
+They lie outside of DVC's outputs, which DVC deletes before a run, in a folder named after everything that decides the
+result; so work that differs in anything starts afresh. They are written whole or not at all, and removed at success.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from lightning_fabric import Fabric
+
+from pipeline.base.results import repository, write_files
+from pipeline.base.settings import InputError
+
+FOLDER = ".ckpt"
+STATE = "state.pt"
+# An epoch that ends sooner after the last checkpoint is not worth one.
+SECONDS_BETWEEN = 30.0
+
+
+def key_of(settings: Mapping[str, Any], inputs: list[Path]) -> str:
+    """A name for work with these settings, input files, code and version of torch."""
+    digest = hashlib.sha256(json.dumps([settings, torch.__version__], sort_keys=True).encode())
+    code = sorted(Path(__file__).parent.rglob("*.py"))
+    for path in [*inputs, *code]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+class Checkpoint:
+    """The checkpoint of one piece of work; `load` gives what `save` was last given."""
+
+    def __init__(self, folder: Path, fabric: Fabric) -> None:
+        self._folder, self._fabric = folder, fabric
+        self._saved_at = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The state where the work was broken off; None where it has not begun. Every process reads it."""
+        if not (self._folder / STATE).exists():
+            return None
+        state = torch.load(self._folder / STATE, map_location="cpu", weights_only=True)
+        _set_random_states(state.pop("random"))
+        return dict(state)
+
+    def due(self) -> bool:
+        """Whether the last checkpoint is old enough for another; the first process decides for all."""
+        return time.monotonic() - self._saved_at >= SECONDS_BETWEEN
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep tensors and plain values, with torch's random states; the first process writes."""
+        if self._fabric.is_global_zero:
+            content = io.BytesIO()
+            torch.save({**state, "random": _random_states()}, content)
+            write_files(self._folder, {STATE: content.getvalue()})
+        self._saved_at = time.monotonic()
+
+
+@contextmanager
+def resumable(fabric: Fabric, settings: Mapping[str, Any], inputs: list[Path]) -> Iterator[Checkpoint]:
+    """The checkpoint of the work inside, which is removed when that has ended well.
+
+    Raises InputError where another process is at the same work: what a killed command has left running, for example.
+    """
+    folder = repository() / FOLDER / key_of(settings, inputs)
+    lock = FileLock(f"{folder}.lock")
+    if fabric.is_global_zero:
+        folder.parent.mkdir(exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"{lock.lock_file}: another process does this work already; wait for it, or stop it"
+            ) from None
+    try:
+        yield Checkpoint(folder, fabric)
+        if fabric.is_global_zero:
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        if fabric.is_global_zero:
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _random_states() -> dict[str, Any]:
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def _set_random_states(states: Mapping[str, Any]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])

@@ -1,0 +1,89 @@
+"""Where the work is done, through Lightning Fabric: one device or several processes, each with a share of every batch.
+
+Batches are those of all processes together, so results do not depend on their number but for the rounding of sums (and
+for batch-norm, whose statistics each process takes from its own share).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from lightning_fabric import Fabric, is_wrapped
+from lightning_fabric.wrappers import _FabricModule
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from pipeline.base.settings import Hardware, InputError, first_line
+from pipeline.data.images import Images
+from pipeline.data.memory import Share
+
+
+def launch(hardware: Hardware, seed: int) -> Fabric:
+    """The device to work on, with torch's own random state seeded (dropout and the like draw from it).
+
+    With several devices or nodes, Fabric's launcher starts the same command once more for every further process, or
+    finds those that SLURM or torchrun have started. Raises InputError for what this machine does not have.
+    """
+    several = hardware.processes > 1
+    asked = f"hardware.accelerator = {hardware.accelerator!r}"
+    if several:
+        asked += f", devices = {hardware.devices}, nodes = {hardware.nodes}"
+    try:
+        fabric = Fabric(
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            num_nodes=hardware.nodes,
+            strategy="ddp" if several else "auto",
+            precision=hardware.precision,
+        )
+        fabric.launch()
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{asked}: not available here ({first_line(error)})") from error
+    if fabric.world_size != hardware.processes:
+        raise InputError(f"{asked}: {fabric.world_size} processes were started; allowed: devices x nodes")
+    torch.manual_seed(seed + fabric.global_rank)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return fabric
+
+
+def set_up(fabric: Fabric, model: nn.Module, hardware: Hardware) -> nn.Module:
+    """`model` as the fabric runs it: on its device, in its precision, its gradients averaged over all processes."""
+    if hardware.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if hardware.compile:
+        model.compile()
+    return cast(nn.Module, fabric.setup_module(model))
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The model itself: in the fabric's wrapper its parameters have other names. `network`: set up, or plain."""
+    return cast(nn.Module, network.module) if is_wrapped(network) else network
+
+
+def share_of(fabric: Fabric) -> Share:
+    """This process's share of every batch."""
+    return Share(fabric.global_rank, fabric.world_size)
+
+
+def backward(fabric: Fabric, network: nn.Module, batch: Images, parts: int) -> Tensor:
+    """Add the gradients of the mean cross-entropy over all processes' shares of a batch; returns that mean.
+
+    network: as `set_up` made it. parts: the batch is worked on in so many parts, which saves memory.
+    """
+    total = torch.zeros((), device=batch.pixels.device)
+    pieces = list(zip(batch.pixels.chunk(parts), batch.labels.chunk(parts), strict=True))
+    for place, (pixels, labels) in enumerate(pieces):
+        with fabric.no_backward_sync(cast(_FabricModule, network), enabled=place < len(pieces) - 1):
+            loss = cross_entropy(network(pixels), labels) * (len(labels) / len(batch))
+            fabric.backward(loss)
+        total += loss.detach()
+    return cast(Tensor, fabric.all_reduce(total, reduce_op="mean")) if fabric.world_size > 1 else total
+
+
+def equalise_buffers_(fabric: Fabric, model: nn.Module) -> None:
+    """Give every process the first one's buffers: running statistics come from each process's own share."""
+    if fabric.world_size > 1:
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, src=0)

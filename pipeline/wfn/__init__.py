@@ -1,1 +1,0 @@
-"""The method: choose the values (centres, clustering), pull weights towards them (regulariser), repeat (fixing)."""

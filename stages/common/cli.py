@@ -1,0 +1,53 @@
+"""What all stages share on the command line: errors of one line, exit code 2."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from pipeline.base.settings import InputError
+
+Changes = Annotated[list[str], typer.Option("--set", help="key=value instead of the one in params.yaml; repeatable.")]
+
+
+def changes(given: Sequence[str]) -> dict[str, Any]:
+    """Values of `--set key=value`, read as YAML, by dotted key. Raises InputError for anything else."""
+    found = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise InputError(f"--set {text}: key=value is needed, as in --set fixing.fix_batch_norm=false")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {text}: {value!r} is not valid YAML") from error
+    return found
+
+
+def run(stage: Callable[..., None]) -> None:
+    """Run `stage` with arguments from the command line.
+
+    What the person running can mend (InputError, or a file that cannot be read or written) ends in one line and
+    exit code 2; anything else is a bug and keeps its traceback.
+    """
+
+    @functools.wraps(stage)
+    def guarded(*arguments: object, **options: object) -> None:
+        try:
+            stage(*arguments, **options)
+        except InputError as error:
+            message = str(error)
+        except OSError as error:
+            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        else:
+            return
+        typer.echo(f"error: {message}", err=True)
+        raise typer.Exit(2)
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(help=stage.__doc__)(guarded)
+    app()
