@@ -1,0 +1,274 @@
+"""Weight fixing around any training loop: rounds of "train towards the centres, then fix a further share of them"."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wfn.centres import Distance
+from wfn.clustering import Mode, cluster
+from wfn.order import StepOrder
+from wfn.parameters import Include, Source, choose, flat
+from wfn.part import FREE, Part
+from wfn.processes import from_first, mean_over_processes
+from wfn.regulariser import Regulariser
+from wfn.rounds import FRACTIONS, Outcome, Round, plan
+
+
+class WeightFixer:
+    """Gives the weights of a model, or of any list of parameters, few values that all of them share.
+
+        fixer = WeightFixer(model, delta=0.01)
+        fixer.attach(optimizer)
+        for round in fixer.rounds():
+            for x, y in loader if round.trains else ():
+                optimizer.zero_grad()
+                loss = criterion(model(x), y)
+                loss.backward()
+                fixer.pull_(loss)
+                optimizer.step()
+            fixer.fix_()
+
+    parameters: a module, or parameters, named or not. Weights of float32, float64, bfloat16 and float16 are clustered
+    as float32 and written back in their own type; where a model has several types, values are rounded to all of them,
+    so that they stay shared. Parameters that want no gradient are fixed and not trained.
+    delta: the mean relative distance between weights and their value in the last round; alpha: the regulariser's share
+    of the task loss, 0 for none; fractions: share of the weights fixed after each round, rising to 1; zero_threshold,
+    mode, distance: as in `cluster`; temperature: as in `Regulariser`; include, exclude: which parameters, as `choose`
+    in wfn/parameters.py says.
+
+    The model's code and the optimiser's stay as they are: hooks around the optimiser's step take the gradients of fixed
+    weights away before it and put their values back after it, so they do not move by one bit, whatever the optimiser
+    keeps of the past.
+
+    With torch.distributed, every process makes the same calls; the first one clusters, all hold its result.
+
+    Raises ValueError for arguments out of range and for a parameter that cannot be fixed, which it names.
+    """
+
+    def __init__(
+        self,
+        parameters: Source,
+        *,
+        delta: float,
+        alpha: float = 0.4,
+        fractions: Sequence[float] = FRACTIONS,
+        zero_threshold: float = 2**-7,
+        mode: Mode = "recluster",
+        distance: Distance = "relative",
+        temperature: float = 0.05,
+        include: Include | None = None,
+        exclude: str | Sequence[str] = (),
+    ) -> None:
+        if not 0 <= alpha < math.inf:
+            raise ValueError(f"alpha = {alpha}: must be finite and not negative")
+        self._plan = plan(delta, fractions)
+        self._alpha = alpha
+        self._clustering: dict[str, Any] = {"zero_threshold": zero_threshold, "mode": mode, "distance": distance}
+        self._pulling: dict[str, Any] = {
+            "zero_threshold": zero_threshold,
+            "temperature": temperature,
+            "distance": distance,
+        }
+        cluster(torch.empty(0), 1.0, delta, **self._clustering)  # refuses bad arguments before any work
+        Regulariser([0.0, 1.0], **self._pulling)
+        self._parts = [Part(name, parameter) for name, parameter in choose(parameters, include, exclude).items()]
+        self._size = sum(part.parameter.numel() for part in self._parts)
+        self._trained = [part for part in self._parts if part.parameter.requires_grad]
+        self._regulariser: Regulariser | None = None
+        self._centres = torch.empty(0)
+        self._order: StepOrder | None = None
+        self._codebook, self._usage = np.empty(0, np.float32), np.empty(0, np.int64)
+        self.outcomes: list[Outcome] = []
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that are fixed, by name."""
+        return {part.name: part.parameter for part in self._parts}
+
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Watch an optimiser over the model's own parameters; several, and new ones in later rounds, may be attached.
+
+        Raises TypeError for anything but a torch.optim.Optimizer (of a wrapper, attach what it wraps), ValueError for
+        one that has none of the parameters.
+        """
+        if not isinstance(optimizer, torch.optim.Optimizer) or not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+            raise TypeError(f"attach: a torch.optim.Optimizer is needed, not {type(optimizer).__name__}")
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        parts = [part for part in self._parts if id(part.parameter) in held]
+        if not parts:
+            raise ValueError("attach: the optimiser has none of the parameters that are fixed")
+        order = self._order = self._order or StepOrder(part.parameter for part in self._trained)
+        order.forget_scalers()
+
+        def before(*_: object) -> None:
+            order.stepping(optimizer, self._pulls)
+            for part in parts:
+                part.hold_()
+
+        def after(*_: object) -> None:
+            for part in parts:
+                part.restore_()
+            order.stepped()
+
+        optimizer.register_step_pre_hook(before)
+        optimizer.register_step_post_hook(after)
+
+    def rounds(self) -> Iterator[Round]:
+        """The rounds that are still to come. Raises RuntimeError where one is left without its `fix_`."""
+        for round_ in self._plan[len(self.outcomes) :]:
+            yield round_
+            if len(self.outcomes) <= round_.index:
+                raise RuntimeError(f"round {round_.index} has ended without fix_()")
+
+    @property
+    def _pulls(self) -> bool:
+        return self._alpha > 0 and self._regulariser is not None
+
+    def pull_(self, loss: Tensor | float) -> Tensor:
+        """Add the pull towards the centres to the gradients of the free weights, and none to those of fixed ones.
+
+        loss: the task loss whose gradients are there, 0-dimensional. The regulariser L_reg, the mean over the free
+        weights, enters as a * L_reg with a = alpha * |loss| / L_reg held constant, so that it always weighs alpha
+        times the task loss. Returns L_reg, 0-dimensional; 0 in the first round, which has no centres yet. Nothing
+        waits for the device.
+
+        The order of a step: backward (several times where gradients are accumulated; `loss` is then what they add up
+        to), with a GradScaler `scaler.unscale_(optimizer)`, `pull_`, clipping, the optimiser's step. Any other order
+        raises RuntimeError, here or at that step.
+        """
+        if self._order is None:
+            raise RuntimeError("pull_: no optimiser is attached; attach(optimizer) comes first")
+        self._order.pulling()
+        for part in self._trained:
+            part.hold_()
+        regulariser = self._regulariser
+        if regulariser is None or not self._pulls:
+            return torch.zeros(())
+        device = self._trained[0].parameter.device
+        losses = [part.slopes_(regulariser).to(device) for part in self._trained]
+        count = sum(part.free_count for part in self._trained)
+        pull = torch.stack(losses).sum() / max(1, count)
+        task = mean_over_processes(torch.as_tensor(loss).detach().to(device, torch.float64)).abs()
+        strength = torch.where(pull > 0, self._alpha * task / pull / max(1, count), 0.0)
+        for part in self._trained:
+            part.pull_(strength.to(part.parameter.device))
+        return pull.float()
+
+    @torch.no_grad()
+    def fix_(self) -> Outcome:
+        """End the round: cluster, and write the values of all weights that are fixed now into the model.
+
+        Raises RuntimeError after the last round, and where fixed weights have moved, because a step was made by an
+        optimiser that is not attached; ValueError, naming the parameter, for weights that are not finite.
+        """
+        if len(self.outcomes) == len(self._plan):
+            raise RuntimeError(f"fix_: all {len(self._plan)} rounds are over")
+        round_, start = self._plan[len(self.outcomes)], time.perf_counter()
+        for part in self._parts:
+            if part.has_moved():
+                raise RuntimeError(
+                    f"{part.name}: fixed weights have moved since the last fix_; attach() every optimiser that steps"
+                )
+            if not part.parameter.isfinite().all():
+                raise ValueError(f"{part.name}: holds NaN or infinite weights")
+        values, fixed, chosen = from_first(lambda: self._cluster(round_))
+        self._codebook, self._usage = np.unique(values[fixed].numpy(), return_counts=True)
+        self._hold_(values, fixed)
+        for part in self._parts:
+            part.restore_()
+        self._aim_at(chosen)
+        shares = self._usage / max(1, self._usage.sum())
+        outcome = Outcome(
+            round_.index,
+            round_.fraction,
+            round_.delta,
+            fixed=float(self._usage.sum()) / max(1, self._size),
+            centres=len(chosen),
+            distinct=len(self._codebook),
+            entropy=max(0.0, float(-(shares * np.log2(shares)).sum())),
+            seconds=time.perf_counter() - start,
+        )
+        self.outcomes.append(outcome)
+        return outcome
+
+    def _cluster(self, round_: Round) -> tuple[Tensor, Tensor, Tensor]:
+        """Values [N], fixed [N] and centres [k] of a pass over all weights, on the CPU."""
+        weights = torch.cat([flat(part.parameter).float().cpu() for part in self._parts])
+        fixed = torch.cat([part.fixed.cpu() for part in self._parts])
+        found = cluster(weights, round_.fraction, round_.delta, fixed=fixed, **self._clustering)
+        values, chosen = found.values, found.centres
+        for dtype in {part.parameter.dtype for part in self._parts} & {torch.bfloat16, torch.float16}:
+            values, chosen = values.to(dtype).float(), chosen.to(dtype).float()
+        if not chosen.isfinite().all():
+            raise ValueError("a centre is too large for the type of a parameter")
+        return values, found.fixed, chosen.unique()
+
+    def _hold_(self, values: Tensor, fixed: Tensor) -> None:
+        """From now on the weights marked in `fixed` [N] are `values` [N], in the order of all parameters."""
+        sizes = [part.parameter.numel() for part in self._parts]
+        for part, own, marked in zip(self._parts, values.split(sizes), fixed.split(sizes), strict=True):
+            part.fix_(own.to(part.parameter.device), marked.to(part.parameter.device))
+
+    def _aim_at(self, centres: Tensor) -> None:
+        """Pull to these centres [k] from now on."""
+        self._centres = centres
+        self._regulariser = Regulariser(centres, **self._pulling) if self._alpha > 0 and len(centres) else None
+
+    def codebook(self) -> Tensor:
+        """The distinct values [k] of the fixed weights, float32, rising."""
+        return torch.from_numpy(self._codebook.copy())
+
+    def usage(self) -> Tensor:
+        """How many weights have each value of the codebook [k]."""
+        return torch.from_numpy(self._usage.copy())
+
+    def indices(self) -> dict[str, Tensor]:
+        """Every weight as an index into the codebook, -1 where it is free: int32, in the parameter's shape, by name."""
+        return {part.name: part.indices(self._codebook) for part in self._parts}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a later process needs to go on, as tensors and plain values; beside the model's and the optimiser's."""
+        return {
+            "outcomes": [asdict(outcome) for outcome in self.outcomes],
+            "codebook": self.codebook(),
+            "indices": self.indices(),
+            "centres": self._centres,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken. The model's own state is loaded by the caller, before or after.
+
+        Raises ValueError where the state is of other parameters or of another plan of rounds.
+        """
+        outcomes = [Outcome(**outcome) for outcome in state["outcomes"]]
+        if [(done.fraction, done.delta) for done in outcomes] != [
+            (round_.fraction, round_.delta) for round_ in self._plan[: len(outcomes)]
+        ]:
+            raise ValueError("state: its rounds have other fractions or another delta")
+        shapes = {name: tuple(indices.shape) for name, indices in state["indices"].items()}
+        wrong = shapes.items() ^ {(part.name, tuple(part.parameter.shape)) for part in self._parts}
+        if wrong:
+            raise ValueError(f"state: {min(wrong)[0]} is not among the parameters, or has another shape there")
+        self.outcomes = outcomes
+        self._codebook = state["codebook"].cpu().numpy()
+        flat_indices = [part.in_memory_order(state["indices"][part.name]) for part in self._parts]
+        indices = torch.cat(flat_indices).cpu()
+        fixed = indices != FREE
+        self._usage = np.bincount(indices[fixed].numpy(), minlength=len(self._codebook))
+        self._hold_(self.codebook()[indices.clamp(min=0)] if len(self._codebook) else torch.zeros(len(indices)), fixed)
+        self._aim_at(state["centres"].cpu())
+
+
+def fix(parameters: Source, *, delta: float, **options: Any) -> WeightFixer:
+    """Fix all weights at once, without training: a single clustering pass. Arguments and errors of `WeightFixer`."""
+    fixer = WeightFixer(parameters, delta=delta, fractions=(1.0,), **options)
+    fixer.fix_()
+    return fixer

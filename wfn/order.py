@@ -1,0 +1,82 @@
+"""Watches that a training step keeps its order: backward, then `pull_`, then what changes gradients, then the step."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from weakref import WeakKeyDictionary, ref
+
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import OptState
+
+from wfn.processes import several_processes
+
+ORDER = "the order is: loss.backward(), with a GradScaler scaler.unscale_(optimizer), pull_(loss), clipping, step()"
+
+
+class StepOrder:
+    """What has happened since the last step of the optimiser, seen through hooks on the parameters.
+
+    Every change of a tensor raises its version number, so the versions tell whether gradients were changed after the
+    last backward pass. With several processes their averaging changes gradients as well: nothing can be told then.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self._versions: dict[int, int] = {}
+        self._waiting = False  # gradients have come that `pull_` has not seen
+        # A GradScaler is met when it makes its first step; whether it has unscaled an optimiser is known from then on.
+        self._scalers: WeakKeyDictionary[torch.optim.Optimizer, ref[torch.amp.GradScaler]] = WeakKeyDictionary()
+        for parameter in self._parameters:
+            parameter.register_post_accumulate_grad_hook(self._arrived)
+
+    def _arrived(self, parameter: Tensor) -> None:
+        self._waiting = True
+        if parameter.grad is not None:
+            self._versions[id(parameter)] = parameter.grad._version
+
+    def pulling(self) -> None:
+        """`pull_` begins. Raises RuntimeError unless there are new gradients, unscaled and as backward left them."""
+        if not self._waiting:
+            raise RuntimeError(f"pull_: there are no new gradients; {ORDER}")
+        known = [(scaler, of) for of, known in self._scalers.items() if (scaler := known()) is not None]
+        if known and not any(_has_unscaled(*pair) for pair in known):
+            raise RuntimeError(f"pull_: the gradients are still scaled; {ORDER}")
+        gradients = [(id(parameter), parameter.grad) for parameter in self._parameters if parameter.grad is not None]
+        changed = any(grad._version != self._versions.get(key, grad._version) for key, grad in gradients)
+        if changed and not several_processes():
+            raise RuntimeError(f"pull_: the gradients have been changed since loss.backward(); {ORDER}")
+        self._waiting = False
+
+    def stepping(self, optimizer: torch.optim.Optimizer, pulls: bool) -> None:
+        """The optimiser is about to step. Raises RuntimeError where it does so without the pull that it should have."""
+        if pulls and self._waiting:
+            raise RuntimeError(f"step: gradients have come since the last pull_; {ORDER}")
+        scaler = _stepping_scaler()
+        if scaler is not None:
+            self._scalers[optimizer] = ref(scaler)
+
+    def stepped(self) -> None:
+        """The optimiser has stepped."""
+        self._waiting = False
+        self._versions.clear()
+
+    def forget_scalers(self) -> None:
+        """Another optimiser takes over."""
+        self._scalers.clear()
+
+
+def _stepping_scaler() -> torch.amp.GradScaler | None:
+    """The GradScaler that makes this step, if one does; an optimiser is not told."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code is torch.amp.GradScaler.step.__code__:
+            scaler: torch.amp.GradScaler = frame.f_locals["self"]
+            return scaler
+    return None
+
+
+def _has_unscaled(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) -> bool:
+    return bool(scaler._per_optimizer_states[id(optimizer)]["stage"] is OptState.UNSCALED)

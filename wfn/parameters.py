@@ -1,0 +1,121 @@
+"""Which parameters are fixed, and their elements as vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from itertools import count
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+Source = nn.Module | Mapping[str, nn.Parameter] | Iterable[nn.Parameter] | Iterable[tuple[str, nn.Parameter]]
+Include = str | type[nn.Module] | tuple[type[nn.Module], ...] | Callable[[str, nn.Parameter], bool]
+
+# What the paper fixes: weights and biases of convolutions, linear layers and batch-norm.
+LAYERS: tuple[type[nn.Module], ...] = (_ConvNd, nn.Linear, _BatchNorm)
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last, torch.channels_last_3d)
+
+
+def choose(source: Source, include: Include | None, exclude: str | Sequence[str]) -> dict[str, nn.Parameter]:
+    """The parameters of `source` to fix, by name, each once: tied ones have their first name.
+
+    include: "all"; types of modules whose own parameters are taken; or a function (name, parameter) -> bool. None: the
+    `LAYERS` of a module, everything of a list. exclude: names or shell patterns ("head.*") of what is left out.
+
+    Raises ValueError for an `exclude` that matches nothing, for no parameters at all, and, naming the parameter, for
+    one that cannot be fixed; TypeError for module types where there are no modules.
+    """
+    every = _named(source)
+    chosen = _included(source, every, include)
+    for pattern in [exclude] if isinstance(exclude, str) else exclude:
+        matched = {id(parameter) for name, parameter in every if name == pattern or fnmatchcase(name, pattern)}
+        if not matched:
+            raise ValueError(f"exclude = {pattern!r}: matches no parameter")
+        chosen -= matched
+    found: dict[str, nn.Parameter] = {}
+    for name, parameter in every:
+        if id(parameter) in chosen:
+            found[name] = parameter
+            chosen.remove(id(parameter))
+    if not found:
+        raise ValueError("there are no parameters to fix; include and exclude say which are taken")
+    owners: dict[int, str] = {}
+    for name, parameter in found.items():
+        _check(name, parameter)
+        owner = owners.setdefault(parameter.data_ptr(), name) if parameter.numel() else name
+        if owner != name:
+            raise ValueError(f"{name}: shares its memory with {owner}; tie parameters as one nn.Parameter")
+    return found
+
+
+def _named(source: Source) -> list[tuple[str, nn.Parameter]]:
+    """Every name with its parameter; those of tied parameters all stand in the list."""
+    if isinstance(source, nn.Module):
+        return list(source.named_parameters(remove_duplicate=False))
+    if isinstance(source, Mapping):
+        return list(source.items())
+    numbers = count()
+    named = [each if isinstance(each, tuple) else (f"parameter {next(numbers)}", each) for each in source]
+    for name, parameter in named:
+        if not isinstance(parameter, nn.Parameter):
+            raise TypeError(f"{name}: an nn.Parameter is needed, not {type(parameter).__name__}")
+    return named
+
+
+def _included(source: Source, every: Sequence[tuple[str, nn.Parameter]], include: Include | None) -> set[int]:
+    """Identities of the parameters that `include` takes."""
+    if isinstance(include, str) and include != "all":
+        raise ValueError(f"include = {include!r}: allowed: 'all', types of modules, or a function (name, parameter)")
+    if include is None and isinstance(source, nn.Module):
+        include = LAYERS
+    if include is None or isinstance(include, str):
+        return {id(parameter) for _, parameter in every}
+    if isinstance(include, type | tuple):
+        if not isinstance(source, nn.Module):
+            raise TypeError(f"include = {include}: module types need a module, not a list of parameters")
+        return {
+            id(parameter)
+            for module in source.modules()
+            if isinstance(module, include)
+            for parameter in module.parameters(recurse=False)
+        }
+    return {id(parameter) for name, parameter in every if include(name, parameter)}
+
+
+def _check(name: str, parameter: nn.Parameter) -> None:
+    """Raise ValueError for a parameter whose elements are not all its own, in one piece, and of a known type."""
+    problem = ""
+    if isinstance(parameter, nn.UninitializedParameter):
+        problem = "has no shape yet; run the model once"
+    elif parameter.layout != torch.strided or parameter.is_meta:
+        problem = f"has no dense memory ({'meta' if parameter.is_meta else parameter.layout})"
+    elif parameter.dtype not in DTYPES:
+        problem = f"is of type {parameter.dtype}; allowed: {', '.join(str(dtype) for dtype in DTYPES)}"
+    elif not any(_is_contiguous(parameter, kind) for kind in MEMORY_FORMATS):
+        problem = f"has the strides {parameter.stride()}; allowed: contiguous, or with its channels last"
+    elif parameter.untyped_storage().nbytes() != parameter.numel() * parameter.element_size():
+        problem = "is a view of a larger memory; give it its own: parameter.data = parameter.data.clone()"
+    if problem:
+        raise ValueError(f"{name}: {problem}")
+
+
+def _is_contiguous(parameter: Tensor, memory_format: torch.memory_format) -> bool:
+    dimensions = {torch.channels_last: 4, torch.channels_last_3d: 5}.get(memory_format, parameter.ndim)
+    return parameter.ndim == dimensions and parameter.is_contiguous(memory_format=memory_format)
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """All elements of a tensor that `choose` lets pass as a vector that shares its memory, in the order of the memory.
+
+    The order of the shape for an ordinary tensor, another one for a tensor with its channels last.
+    """
+    return tensor.as_strided((tensor.numel(),), (1,))
+
+
+def shaped_like(vector: Tensor, parameter: Tensor) -> Tensor:
+    """A vector [N] in the order of a parameter's memory, in that parameter's shape; it shares the vector's memory."""
+    return vector.as_strided(parameter.size(), parameter.stride(), vector.storage_offset())
