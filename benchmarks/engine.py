@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks import straightforward
 from pipeline.base.results import to_json, write_files
-from pipeline.network.models import fixable_parameters
+from pipeline.network.parameters import fixable_parameters
 from wfn.centres import candidate_centres
 from wfn.clustering import cluster
 from wfn.free import FreeWeights, read_weights

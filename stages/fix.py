@@ -10,11 +10,11 @@ from typer import Option
 
 from pipeline.base.results import CENTRES, WEIGHTS
 from pipeline.base.settings import load_settings
-from pipeline.data.memory import CARD
+from pipeline.data.dataset import CARD
 from pipeline.fixing.rounds import fix_network
 from pipeline.fixing.summary import centres_table
 from pipeline.measuring.evaluation import measure
-from pipeline.network import models
+from pipeline.network.parameters import fixable_parameters, names_of
 from pipeline.training.checkpoint import resumable
 from pipeline.training.device import set_up
 from pipeline.watching.tracking import live_run
@@ -44,8 +44,8 @@ def fix(
     ):
         generator = torch.Generator().manual_seed(settings.seed)
         rounds = pd.DataFrame(fix_network(fabric, network, dataset, settings, generator, live.log_step, checkpoint))
-        fixed = models.fixable_parameters(model, settings.fixing.parameters, batch_norm=settings.fixing.fix_batch_norm)
-        metrics, _ = measure(fabric, network, dataset, [models.names_of(model, fixed)])
+        fixed = fixable_parameters(model, settings.fixing.parameters, batch_norm=settings.fixing.fix_batch_norm)
+        metrics, _ = measure(fabric, network, dataset, [names_of(model, fixed)])
         images = settings.training_epochs * dataset.card["train"]["images"]
         cost = Cost(rounds["seconds"].sum(), images, rounds["train_seconds"].sum())
         tables = {CENTRES: centres_table(read_weights(fixed).cpu().numpy())}

@@ -12,11 +12,12 @@ from typer import Option
 
 from pipeline.base.results import LAYERS
 from pipeline.base.settings import Settings, load_settings
-from pipeline.data.memory import CARD, check_classes
+from pipeline.data.dataset import CARD, check_classes
 from pipeline.measuring.evaluation import measure
-from pipeline.network import models
+from pipeline.network.build import build
 from pipeline.network.hub import NotDownloadedError
 from pipeline.network.layout import layer_table
+from pipeline.network.weights import load_checkpoint
 from pipeline.training import loop as training
 from pipeline.training.checkpoint import resumable
 from pipeline.training.device import set_up
@@ -61,15 +62,15 @@ def starting_point(settings: Settings) -> tuple[nn.Module, Settings]:
     Where the weights cannot be downloaded and the profile says to train then, those settings name no weights.
     """
     try:
-        model = models.build(settings.model, settings.seed)
+        model = build(settings.model, settings.seed)
         if settings.model.checkpoint is not None:
-            models.load_checkpoint(model, settings.model.checkpoint)
+            load_checkpoint(model, settings.model.checkpoint)
     except NotDownloadedError as error:
         if settings.pretrain.if_unreachable == "stop":
             raise
         print(f"pretrain: {error}; trained here instead, as pretrain.if_unreachable says", file=sys.stderr)
         followed = settings.model_copy(update={"model": settings.model.without_weights()})
-        return models.build(followed.model, settings.seed), followed
+        return build(followed.model, settings.seed), followed
     return model, settings
 
 

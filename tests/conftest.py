@@ -19,7 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 from pipeline.base.settings import Quantiser, Settings, load_settings
 from pipeline.comparing.task import Task
 from pipeline.data.memory import InMemory, prepare
-from pipeline.network import models
+from pipeline.network.build import build
 from pipeline.training import device
 
 # The same examples in every run of CI; new ones on every other.
@@ -64,7 +64,7 @@ def fabric(settings):
 
 @pytest.fixture
 def model(settings):
-    return models.build(settings.model, seed=0)
+    return build(settings.model, seed=0)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def task(settings, dataset, fabric):
     """Makes a task for a method of the comparison, on a network with its initial weights."""
 
     def make(**quantiser: object) -> Task:
-        network = models.build(settings.model, seed=0)
+        network = build(settings.model, seed=0)
         chosen = Quantiser.model_validate(quantiser)
         generator = torch.Generator().manual_seed(0)
         return Task(fabric, network, dataset, settings, chosen, generator, lambda *_: None)
@@ -100,7 +100,7 @@ def write_tiny_profile(clone: Path) -> None:
     Three rounds, a grid of one cell, the setting of `fix` itself, one repeat, two runs of one baseline method, and two
     cells to explore.
     """
-    own = {"data": {"size": 64}, "pretrain": {"epochs": 2}, "finetune": {"epochs": 1}}
+    own = {"data": {"pixels": 64}, "pretrain": {"epochs": 2}, "finetune": {"epochs": 1}}
     for name, sections in (("mnist5k", TINY), ("custom", own)):
         profile = clone / "profiles" / f"{name}.yaml"
         values = yaml.safe_load(profile.read_text())

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from conftest import ROOT, TINY, changed
 
-from pipeline.base.settings import InputError, Settings, load_settings
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Settings, load_settings
 from pipeline.data.memory import prepare
 from pipeline.measuring.evaluation import evaluate
-from pipeline.network import models
+from pipeline.network.build import build
 from pipeline.training.device import launch, set_up
 from pipeline.training.loop import pretrain
 from wfn import fixing
@@ -34,14 +35,14 @@ if __name__ == "__main__":
         hardware__nodes=nodes,
         hardware__accumulate=accumulate,
         data__mini=20,
-        data__size=64,
+        data__pixels=64,
     )
     try:
         fabric = launch(settings.hardware, settings.seed)
     except InputError as error:
         sys.exit(f"error: {error}")
     dataset = prepare(settings.data, settings.seed)
-    model = models.build(settings.model, settings.seed)
+    model = build(settings.model, settings.seed)
     network = set_up(fabric, model, settings.hardware)
     generator = torch.Generator().manual_seed(0)
     epochs = pretrain(fabric, network, dataset, settings, generator, lambda *_: None)

@@ -6,7 +6,7 @@ from conftest import changed
 from torch import nn
 
 from pipeline.fixing.rounds import fix_network
-from pipeline.network import models
+from pipeline.network.build import build
 from pipeline.training import loop as training
 from pipeline.training.averaging import Average
 from pipeline.training.device import set_up
@@ -52,7 +52,7 @@ def test_a_network_ends_as_its_average(work, settings, dataset, fabric, monkeypa
 
     monkeypatch.setattr(Average, "install_", watched)
     settings = changed(settings, fixing__fractions=(0.5, 1.0), finetune__ema=0.9, pretrain__ema=0.9)
-    model = models.build(settings.model, settings.seed)
+    model = build(settings.model, settings.seed)
     network = set_up(fabric, model, settings.hardware)
     rows = work(fabric, network, dataset, settings, torch.Generator().manual_seed(0), lambda *_: None)
     (before,) = left
@@ -64,6 +64,6 @@ def test_a_network_ends_as_its_average(work, settings, dataset, fabric, monkeypa
 
 def test_no_average_where_none_is_wanted(settings, dataset, fabric, monkeypatch):
     monkeypatch.setattr(Average, "update", lambda _: pytest.fail("an average"))
-    network = set_up(fabric, models.build(settings.model, settings.seed), settings.hardware)
+    network = set_up(fabric, build(settings.model, settings.seed), settings.hardware)
     settings = changed(settings, fixing__fractions=(0.5, 1.0))
     fix_network(fabric, network, dataset, settings, torch.Generator().manual_seed(0), lambda *_: None)

@@ -3,8 +3,10 @@ import shutil
 import pytest
 import yaml
 from conftest import ROOT
+from dvc.utils.serialize import modify_yaml
 
-from pipeline.base.settings import InputError, load_settings
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Section, load_settings
 
 
 @pytest.fixture
@@ -72,17 +74,31 @@ def test_a_number_without_a_dot_is_still_a_number(files):
         ("delta", 0.2, "delta = 0.2: with 10 rounds the first budget is 2; allowed: below 0.1"),
         ("grid.delta", [0.01, 0.3], "grid.delta = 0.3: with 10 rounds the first budget is 3; allowed: below 0.1"),
         ("grid.delta", [-1.0], "grid.delta.0 = -1.0: input should be greater than 0"),
-        ("grid.alpha", [0], "grid.alpha.0.0: write 0.0, because folders are named after it as it is written"),
+        ("grid.alpha", [0], "grid.alpha.0 = 0: write 0.0, because folders are named after it as it is written"),
         ("alpha", -0.1, "alpha = -0.1: input should be greater than or equal to 0"),
         ("seed", -1, "seed = -1: input should be greater than or equal to 0"),
         ("colour", 1, "colour is not a setting; allowed here: profile, seed, delta"),
         ("fixing.colour", 1, "fixing.colour is not a setting; allowed here: fractions, clustering"),
-        ("fixing.fractions", [0.5, 0.3, 1], "fixing.fractions = [0.5, 0.3, 1.0]: must increase and end at 1"),
+        ("fixing.fractions", [0.5, 0.3, 1], "fixing.fractions = [0.5, 0.3, 1]: must increase and end at 1"),
         ("fixing.fractions", [0.5, 0.9], "fixing.fractions = [0.5, 0.9]: must increase and end at 1"),
         ("fixing.fractions", [], "fixing.fractions = []: tuple should have at least 1 item"),
         ("fixing.clustering", "x", "fixing.clustering = \"x\": input should be 'recluster' or 'incremental'"),
         ("fixing.distance", "x", "fixing.distance = \"x\": input should be 'relative' or 'euclidean'"),
         ("hardware.precision", 16, "hardware.precision = 16: input should be '32-true' or 'bf16-mixed'"),
+        ("variants.x", {"delta": 0.01}, "variants.x.alpha is missing"),
+        ("variants.x", {"delta": 0.01, "alpha": 0.4, "bits": 1}, "x.bits is not a setting; allowed here: delta, alpha"),
+        ("variants.x", {"delta": 0.1, "alpha": 0.4}, "variants.x.delta = 0.1: with 10 rounds the first budget is 1;"),
+        (
+            "variants.x",
+            {"delta": 0.5, "alpha": 0.4, "fractions": [0.5, 1]},
+            "variants.x.delta = 0.5: with 2 rounds the first budget is 1; allowed: below 0.5",
+        ),
+        (
+            "variants.x",
+            {"delta": 0.01, "alpha": 0.4, "fractions": [0.5]},
+            "variants.x.fractions = [0.5]: must increase and end at 1",
+        ),
+        ("variants.a b", {"delta": 0.01, "alpha": 0.4}, "variants.a b"),
         ("repeats", [0], "repeats.0 = 0: input should be greater than or equal to 1"),
         ("baselines.apot.recipe", "x", "baselines.apot.recipe = \"x\": input should be 'imagenet' or 'cifar'"),
         ("baselines.quantisers.x", {"method": "apot", "bit": 4}, "x.bit is not a setting; allowed here: method, bits"),
@@ -127,6 +143,60 @@ def test_a_quantiser_has_the_seed_of_its_repeat(files):
     assert quantiser.bits == 4
     with pytest.raises(InputError, match="baselines.quantisers has no 'nope'; allowed: again, apot-4"):
         settings.for_quantiser("nope")
+
+
+def test_a_variant_is_the_same_but_for_its_line(files):
+    set_value(files / "params.yaml", "variants.coarse", {"delta": 0.02, "alpha": 0.1})
+    set_value(files / "params.yaml", "variants.two-rounds", {"delta": 0.3, "alpha": 0.4, "fractions": [0.5, 1]})
+    settings = load(files)
+    assert settings.for_variant("coarse") == settings.changed({"delta": 0.02, "alpha": 0.1})
+    assert settings.for_variant("two-rounds").fixing.fractions == (0.5, 1)
+    assert settings.for_variant("two-rounds").delta == 0.3
+    one_shot = settings.for_variant("one-shot")
+    assert one_shot.training_epochs == 0
+    assert one_shot.of_fixing() == settings.of_fixing() | {
+        "delta": 0.01,
+        "alpha": 0.0,
+        "fixing": settings.of_fixing()["fixing"] | {"fractions": [1.0]},
+    }
+    with pytest.raises(InputError, match="variants has no 'nope'; allowed: coarse, one-shot, two-rounds"):
+        settings.for_variant("nope")
+
+
+def test_no_setting_is_left_out_of_the_run_caches_key(files):
+    """DVC leaves keys of these names out of it, at any depth: a changed value would bring old results back."""
+
+    def keys(values):
+        if isinstance(values, dict):
+            for key, value in values.items():
+                yield key
+                yield from keys(value)
+
+    def sections(kind):
+        yield kind
+        for each in kind.__subclasses__():
+            yield from sections(each)
+
+    written = {key for path in files.rglob("*.yaml") for key in keys(yaml.safe_load(path.read_text()))}
+    known = {key for section in sections(Section) for key in section.model_fields}
+    assert {"pixels", "delta", "zero_threshold"} <= written & known
+    assert not {"size", "nfiles"} & (written | known)
+
+
+def test_changing_a_value_leaves_the_other_lines_as_they_are(files):
+    """As `dvc exp run -S` writes the file, which indents lists otherwise: variants stay one a line."""
+    params = files / "params.yaml"
+
+    def lines():
+        return [line.strip() for line in params.read_text().splitlines()]
+
+    before = lines()
+    with modify_yaml(params) as values:
+        values["variants"]["one-shot"]["delta"] = 0.02
+    differ = [pair for pair in zip(before, lines(), strict=True) if pair[0] != pair[1]]
+    line = "one-shot: {delta: 0.01, alpha: 0.0, fractions: [1.0]}"
+    assert differ == [(line, line.replace("0.01", "0.02"))]
+    assert load(files).for_variant("one-shot").delta == 0.02
 
 
 def test_baselines_train_as_long_as_all_rounds_together(files):

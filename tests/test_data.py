@@ -1,10 +1,14 @@
+import re
+
 import numpy as np
 import pytest
 import torch
 
-from pipeline.base.settings import InputError
+from pipeline.base.errors import InputError
+from pipeline.data.choosing import split
+from pipeline.data.dataset import WHOLE, Share, check_classes, full_batches
 from pipeline.data.images import augment, normalise
-from pipeline.data.memory import WHOLE, Share, check_classes, full_batches, load, prepare, save, split
+from pipeline.data.memory import load, prepare, save
 
 
 def numbered(count, size=8):
@@ -53,6 +57,20 @@ def test_saved_and_loaded(dataset, settings, tmp_path):
     first = (tmp_path / "data" / "images.safetensors").read_bytes()
     save(dataset, tmp_path / "again")
     assert (tmp_path / "again" / "images.safetensors").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "made_with"), [("pixels", 32, 28), ("channels", 3, 1), ("name", "x", "mnist5k")]
+)
+def test_other_settings_than_those_of_the_card_are_named(dataset, settings, tmp_path, key, value, made_with):
+    save(dataset, tmp_path)
+    message = f"data.{key} = {value}: {tmp_path} was made with {made_with}; `dvc repro data` makes it anew"
+    with pytest.raises(InputError, match=re.escape(message)):
+        load(tmp_path, settings.data.model_copy(update={key: value}), {})
+
+
+def test_the_pixels_are_as_the_card_says(dataset):
+    assert dataset.train.pixels.shape[1:] == (dataset.card["channels"], *2 * (dataset.card["pixels"],))
 
 
 def test_test_batches_are_all_images_in_order(dataset):

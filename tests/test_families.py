@@ -9,8 +9,9 @@ from pipeline.base.settings import Model
 from pipeline.data.memory import prepare
 from pipeline.fixing.rounds import fix_network
 from pipeline.measuring.evaluation import measure
-from pipeline.network import models
-from pipeline.network.models import fixable_parameters, names_of, trainable_besides
+from pipeline.network.build import build
+from pipeline.network.parameters import fixable_parameters, names_of, trainable_besides
+from pipeline.network.weights import load_weights, weight_bytes
 from pipeline.training.device import set_up
 from wfn.free import FreeWeights, read_weights, write_weights_
 
@@ -36,10 +37,10 @@ def test_a_family(name, which, settings, fabric, tmp_path):
     options, least = FAMILIES[name]
     settings = changed(
         settings, model__name=name, model__options=options, fixing__fractions=(0.6, 1.0), fixing__parameters=which,
-        data__size=32, data__mini=10, finetune__batch_size=40, alpha=0.4,
+        data__pixels=32, data__mini=10, finetune__batch_size=40, alpha=0.4,
     )  # fmt: skip
     dataset = prepare(settings.data, seed=0)
-    model = models.build(settings.model, seed=0)
+    model = build(settings.model, seed=0)
     network = set_up(fabric, model, settings.hardware)
     rounds = fix_network(fabric, network, dataset, settings, torch.Generator().manual_seed(0), lambda *_: None)
     chosen = fixable_parameters(model, which, batch_norm=True)
@@ -50,9 +51,9 @@ def test_a_family(name, which, settings, fabric, tmp_path):
     assert share == 1 if which == "all" else least <= share <= 1
     assert len(read_weights(chosen).unique()) == rounds[-1]["centres"]
 
-    (tmp_path / "model.safetensors").write_bytes(models.weight_bytes(model))
-    again = models.build(settings.model, seed=1)
-    models.load_weights(again, tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").write_bytes(weight_bytes(model))
+    again = build(settings.model, seed=1)
+    load_weights(again, tmp_path / "model.safetensors")
     names = names_of(again, fixable_parameters(again, which, batch_norm=True))
     assert measure(fabric, again.to(fabric.device), dataset, [names])[0] == metrics
 
@@ -121,7 +122,7 @@ def test_channels_last_parameters_are_read_and_written_where_they_are():
 def test_a_stem_for_small_images():
     def build(**stem):
         given = {"name": "resnet18", "in_chans": 3, "num_classes": 10, "checkpoint": None, "pretrained": False}
-        return models.build(Model.model_validate(given | {"options": {}, "stem": stem or None}), seed=0)
+        return build(Model.model_validate(given | {"options": {}, "stem": stem or None}), seed=0)
 
     image = torch.zeros(1, 3, 32, 32)
     shapes = {}

@@ -4,11 +4,12 @@ import torch
 from conftest import changed
 from torch import nn
 
+from pipeline.base.errors import InputError
 from pipeline.base.metrics import unique_count
-from pipeline.base.settings import InputError
 from pipeline.fixing.rounds import delta_schedule, fix_network
 from pipeline.fixing.summary import centres_table, describe
-from pipeline.network.models import build, fixable_parameters
+from pipeline.network.build import build
+from pipeline.network.parameters import fixable_parameters
 from pipeline.training.device import launch, set_up
 from wfn.free import read_weights
 

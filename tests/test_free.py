@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pipeline.base.settings import Finetune
-from pipeline.network.models import fixable_parameters
+from pipeline.network.parameters import fixable_parameters
 from pipeline.training.loop import optimizer_for
 from wfn.free import FreeWeights, read_weights, write_weights_
 

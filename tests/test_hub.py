@@ -14,8 +14,10 @@ from huggingface_hub import constants
 from safetensors.torch import save
 from torch import nn
 
-from pipeline.base.settings import InputError, Model
-from pipeline.network import models
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Model
+from pipeline.network.build import build as build_network
+from pipeline.network.weights import load_checkpoint
 from stages.pretrain import starting_point
 
 
@@ -48,9 +50,9 @@ def build(hub, at):
         at(address or hub.address)
         given = {"name": "test_resnet", "in_chans": 3, "num_classes": 1000, "stem": None, "checkpoint": None}
         settings = Model.model_validate(given | {"pretrained": False, "options": {}} | model)
-        network = models.build(settings, seed=0)
+        network = build_network(settings, seed=0)
         if settings.checkpoint:
-            models.load_checkpoint(network, settings.checkpoint)
+            load_checkpoint(network, settings.checkpoint)
         return first(network.state_dict())
 
     return build

@@ -4,8 +4,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.base.settings import InputError, Model
-from pipeline.network.models import build, fixable_parameters, layers, load_weights, weight_bytes
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Model
+from pipeline.network.build import build
+from pipeline.network.parameters import fixable_parameters, layers
+from pipeline.network.weights import load_weights, weight_bytes
 
 
 def test_same_seed_same_weights(settings):

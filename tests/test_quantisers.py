@@ -10,14 +10,16 @@ from safetensors.torch import save_file
 from sklearn.cluster import KMeans
 from torch import nn
 
-from pipeline.base.settings import InputError, Quantiser
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Quantiser
 from pipeline.comparing.fake_quantisation import weight_layers
 from pipeline.comparing.palette import Palette, k_means, nearest
 from pipeline.comparing.task import Task, find
 from pipeline.measuring.evaluation import measure
 from pipeline.methods import apot, known_methods
 from pipeline.methods.uniform import LearnedStep
-from pipeline.network import models
+from pipeline.network.build import build
+from pipeline.network.weights import load_weights
 
 CASES = {
     "apot-4": {"method": "apot", "bits": 4},
@@ -27,7 +29,6 @@ CASES = {
     "kmeans-layer-4": {"method": "kmeans_layer", "bits": 4},
     "kmeans-network-6": {"method": "kmeans_network", "bits": 6},
     "palettize-4": {"method": "coreml_palettize", "bits": 4},
-    "wfn-one-shot": {"method": "wfn_one_shot", "delta": 0.02},
 }
 LARGEST = {
     "apot-4": 15,
@@ -73,32 +74,32 @@ def test_few_values_per_codebook(quantised):
 @every_case
 def test_as_many_epochs_as_wfn(quantised):
     name, task, outcome, _, _ = quantised
-    expected = 0 if name in ("wfn-one-shot", "palettize-4") else task.settings.training_epochs
+    expected = 0 if name == "palettize-4" else task.settings.training_epochs
     assert [row["epoch"] for row in outcome.epochs] == list(range(expected))
 
 
 @every_case
 def test_all_weights_are_in_codebooks(quantised):
-    """Every convolution and linear weight; WFN's and the network's codebook also have batch-norm and biases."""
+    """Every convolution and linear weight; the network's codebook also has batch-norm and biases."""
     name, task, outcome, _, _ = quantised
     listed = [each for group in outcome.shared for each in group]
     assert len(set(listed)) == len(listed)
     weights = {f"{name}.weight" for name, module in task.model.named_modules()
                if isinstance(module, nn.Conv2d | nn.Linear)}  # fmt: skip
     assert weights <= set(listed)
-    assert (set(listed) == weights) == (name not in ("kmeans-network-6", "wfn-one-shot"))
+    assert (set(listed) == weights) == (name != "kmeans-network-6")
 
 
 @every_case
 def test_the_network_is_an_ordinary_one_again(quantised, dataset, settings, tmp_path):
     """Its file loads into timm's network, which is then as accurate; quantised activations need their clips as well."""
     _, task, outcome, metrics, _ = quantised
-    plain = models.build(settings.model, seed=1)
+    plain = build(settings.model, seed=1)
     weights = task.model.state_dict()
     clips = {name for name in weights if ".input_quantiser." in name}
     assert bool(clips) == (outcome.activation_bits is not None)
     save_file({name: value for name, value in weights.items() if name not in clips}, tmp_path / "model.safetensors")
-    models.load_weights(plain, tmp_path / "model.safetensors")
+    load_weights(plain, tmp_path / "model.safetensors")
     if not clips:
         assert measure(task.fabric, plain, dataset, outcome.shared)[0] == metrics
 
@@ -123,12 +124,6 @@ def test_training_that_diverges_is_one_line(task, name):
     settings = chosen.settings.changed({"quantise.lr": 1e30})
     with pytest.raises(InputError, match="the loss is (nan|inf); a smaller learning rate"):
         find(name, chosen.quantiser).quantise(dataclasses.replace(chosen, settings=settings))
-
-
-def test_one_shot_needs_a_budget(task):
-    chosen = task(method="wfn_one_shot")
-    with pytest.raises(InputError, match="wfn_one_shot needs a delta"):
-        find("mine", chosen.quantiser).quantise(chosen)
 
 
 @pytest.mark.parametrize("name", ["apot-4", "kmeans-layer-4"])
@@ -201,13 +196,18 @@ def test_a_palette_moves_values_by_the_summed_gradient():
     [
         ({"method": "apot", "bits": 6}, "baselines.quantisers.mine.bits = 6: allowed for apot: 2 to 5"),
         ({"method": "uniform"}, "baselines.quantisers.mine.bits = None: allowed for uniform: 2 to 8"),
-        ({"method": "wfn_one_shot", "bits": 4}, "mine.bits = 4: wfn_one_shot has no width; allowed: no bits at all"),
         ({"method": "lsq"}, r"mine.method = 'lsq': no such method; allowed: apot, "),
     ],
 )
 def test_what_is_not_allowed_is_named(chosen, message):
     with pytest.raises(InputError, match=message):
         find("mine", Quantiser(**chosen))
+
+
+def test_a_width_for_a_method_without_one_is_named(monkeypatch):
+    monkeypatch.setattr(apot, "BITS", None)
+    with pytest.raises(InputError, match="mine.bits = 4: apot has no width; allowed: no bits at all"):
+        find("mine", Quantiser(method="apot", bits=4))
 
 
 def test_a_missing_package_is_named(monkeypatch):
@@ -219,7 +219,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 def test_methods_are_found_by_their_files():
-    assert {"apot", "kmeans_layer", "kmeans_network", "uniform", "wfn_one_shot"} <= set(known_methods())
+    assert {"apot", "kmeans_layer", "kmeans_network", "uniform"} <= set(known_methods())
 
 
 def test_shared_weights_are_refused_where_each_layer_has_a_codebook(task):

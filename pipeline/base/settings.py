@@ -5,13 +5,16 @@ The comments in params.yaml and profiles/*.yaml say what each setting is for; th
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.base.errors import InputError
 
 PARAMS_FILE = Path("params.yaml")
 PROFILES = Path("profiles")
@@ -24,29 +27,30 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+# A key of a mapping: DVC puts it into names of stages and folders.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
-
-# Settings of `fixing` that the baselines share: what is quantised, and the one-shot clustering.
-FIXING_OF_BASELINES = {"zero_threshold", "distance", "parameters", "fix_batch_norm"}
+# Settings of `fixing` that the baselines share: what is quantised.
+FIXING_OF_BASELINES = {"parameters", "fix_batch_norm"}
 
 
 def _with_a_point(value: Any) -> Any:
     if isinstance(value, int):
-        raise ValueError(f"{value}: write {value}.0, because folders are named after it as it is written")
+        raise ValueError(f"write {value}.0, because folders are named after it as it is written")
     return value
+
+
+def _rising_to_one(fractions: tuple[float, ...]) -> tuple[float, ...]:
+    rising = all(a < b for a, b in itertools.pairwise(fractions))
+    if not rising or fractions[-1] != 1:
+        raise ValueError("must increase and end at 1")
+    return fractions
 
 
 # A number of a grid: DVC puts it into names of folders.
 AsWritten = BeforeValidator(_with_a_point)
-
-
-class InputError(Exception):
-    """Something that the person running can mend; the message is one line that says what."""
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+# Share of all weights fixed after each round.
+Fractions = Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_rising_to_one)]
 
 
 class Section(BaseModel):
@@ -58,7 +62,7 @@ class Section(BaseModel):
 class Fixing(Section):
     """How weights are fixed (method, sections 3 to 7)."""
 
-    fractions: tuple[Share, ...] = Field(min_length=1)
+    fractions: Fractions
     clustering: Literal["recluster", "incremental"]
     distance: Literal["relative", "euclidean"]
     zero_threshold: Annotated[float, Field(gt=0, lt=1)]
@@ -66,12 +70,14 @@ class Fixing(Section):
     parameters: Literal["layers", "all"]
     fix_batch_norm: bool
 
-    @model_validator(mode="after")
-    def _fractions_rise_to_one(self) -> Self:
-        rising = all(a < b for a, b in zip(self.fractions, self.fractions[1:], strict=False))
-        if not rising or self.fractions[-1] != 1:
-            raise ValueError(f"fractions = {list(self.fractions)}: must increase and end at 1")
-        return self
+
+class Variant(Section):
+    """What makes one more fixed network; everything else is as for `fix`."""
+
+    delta: Budget
+    alpha: NotNegative
+    # None: those of `fixing`.
+    fractions: Fractions | None = None
 
 
 class Grid(Section):
@@ -91,13 +97,11 @@ class Explore(Section):
 
 
 class Quantiser(Section):
-    """One network of the comparison: a module of pipeline/quantisers and what it is asked for."""
+    """One network of the comparison: a module of pipeline/methods and what it is asked for."""
 
     method: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     # Width of a weight; for the methods that have one.
     bits: Count | None = None
-    # Distance budget; for wfn_one_shot.
-    delta: Budget | None = None
     # Added to the seed: repeats of one setting differ in nothing else.
     repeat: Annotated[int, Field(ge=0)] = 0
 
@@ -112,7 +116,7 @@ class Apot(Section):
 class Baselines(Section):
     """What WFN is compared with."""
 
-    quantisers: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Quantiser]
+    quantisers: dict[Name, Quantiser]
     apot: Apot
 
 
@@ -143,7 +147,7 @@ class Data(Section):
     mini: Count | None
     storage: Literal["memory", "files"]
     statistics: Literal["images", "model"]
-    size: Annotated[int, Field(ge=8)]
+    pixels: Annotated[int, Field(ge=8)]
     channels: Literal[1, 3]
     test_share: Annotated[float, Field(gt=0, lt=1)]
     shift: Annotated[int, Field(ge=0)]
@@ -228,6 +232,7 @@ class Settings(Section):
     grid: Grid
     explore: Explore
     repeats: tuple[Count, ...]
+    variants: dict[Name, Variant]
     baselines: Baselines
     hardware: Hardware
     data: Data
@@ -244,15 +249,19 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _first_budget_below_one(self) -> Self:
-        rounds = len(self.fixing.fractions)
         grids = ("delta", (self.delta,)), ("grid.delta", self.grid.delta), ("explore.delta", self.explore.delta)
-        for key, deltas in grids:
-            for delta in deltas:
-                if delta * rounds >= 1:
-                    raise ValueError(
-                        f"{key} = {delta}: with {rounds} rounds the first budget is {delta * rounds:g}; "
-                        f"allowed: below {1 / rounds:g}"
-                    )
+        budgets = [(key, delta, self.fixing.fractions) for key, deltas in grids for delta in deltas]
+        budgets += [
+            (f"variants.{name}.delta", each.delta, each.fractions or self.fixing.fractions)
+            for name, each in self.variants.items()
+        ]
+        for key, delta, fractions in budgets:
+            rounds = len(fractions)
+            if delta * rounds >= 1:
+                raise ValueError(
+                    f"{key} = {delta}: with {rounds} rounds the first budget is {delta * rounds:g}; "
+                    f"allowed: below {1 / rounds:g}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -290,6 +299,17 @@ class Settings(Section):
         if name not in known:
             raise InputError(f"baselines.quantisers has no {name!r}; allowed: {', '.join(known) or 'none are set'}")
         return self.repeated(known[name].repeat), known[name]
+
+    def for_variant(self, name: str) -> Settings:
+        """The settings with what `variants` has under this name.
+
+        Raises InputError for a name that it does not have.
+        """
+        if name not in self.variants:
+            raise InputError(f"variants has no {name!r}; allowed: {', '.join(self.variants) or 'none are set'}")
+        chosen = self.variants[name]
+        fixing = self.fixing.model_copy(update={"fractions": chosen.fractions or self.fixing.fractions})
+        return self.model_copy(update={"delta": chosen.delta, "alpha": chosen.alpha, "fixing": fixing})
 
     def of_baseline(self) -> dict[str, Any]:
         """The settings that decide the baseline, for its settings.json."""
@@ -376,6 +396,6 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"{key} is missing"
     message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):  # of a section: it names the key
         return f"{key}.{message}" if key else message
     return f"{key} = {json.dumps(problem['input'], default=str)}: {message[0].lower() + message[1:]}"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pipeline.base.settings import InputError
+from pipeline.base.errors import InputError
 
 # Of the first and the last layer: quantised coarser, they cost accuracy and save little.
 OUTER_BITS = 8

@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from pipeline.comparing.task import Outcome, Task
-from pipeline.network.models import names_of, trainable_besides
+from pipeline.network.parameters import names_of, trainable_besides
 from pipeline.training.loop import optimizer_for
 
 STARTS = 4  # of k-means; the best is kept

@@ -18,8 +18,9 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from pipeline import methods as quantisers
-from pipeline.base.settings import InputError, Quantiser, Settings
-from pipeline.data.memory import Dataset
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Quantiser, Settings
+from pipeline.data.dataset import Dataset
 from pipeline.methods import check_method
 from pipeline.training.device import set_up
 from pipeline.training.loop import Epoch, Plan, train

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pipeline.base.settings import InputError
+from pipeline.base.errors import InputError
 from pipeline.data.sources import Source
 from pipeline.watching.progress import Steps
 
@@ -48,19 +48,19 @@ def read_image(source: Source, i: int, channels: int) -> tuple[Image.Image, str]
         raise InputError(f"{source.title(i)}: not an image that Pillow can read ({problem})") from None
 
 
-def decode(source: Source, chosen: Sequence[int], size: int, channels: int) -> tuple[Images, dict[str, int]]:
-    """The chosen images of a source, scaled to size x size, as uint8; and how many are stored in which format.
+def decode(source: Source, chosen: Sequence[int], side: int, channels: int) -> tuple[Images, dict[str, int]]:
+    """The chosen images of a source, scaled to side x side pixels, as uint8; and how many are stored in which format.
 
     Raises InputError that names an image that cannot be read.
     """
-    pixels = torch.empty((len(chosen), channels, size, size), dtype=torch.uint8)
+    pixels = torch.empty((len(chosen), channels, side, side), dtype=torch.uint8)
     formats: Counter[str] = Counter()
     with Steps("data: images", len(chosen)) as progress:
         for place, i in enumerate(chosen):
             image, form = read_image(source, i, channels)
-            if image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.BILINEAR)
-            pixels[place] = torch.from_numpy(np.array(image)).view(size, size, channels).permute(2, 0, 1)
+            if image.size != (side, side):
+                image = image.resize((side, side), Image.Resampling.BILINEAR)
+            pixels[place] = torch.from_numpy(np.array(image)).view(side, side, channels).permute(2, 0, 1)
             formats[form] += 1
             progress.advance()
     return Images(pixels, torch.from_numpy(source.labels[list(chosen)])), dict(formats)

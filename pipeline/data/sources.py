@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.base.settings import Data, InputError, first_line
+from pipeline.base.errors import InputError, first_line
+from pipeline.base.settings import Data
 
 TRAIN_NAMES = ("train", "training")
 # Of a hub's data set with both, `test` often comes without labels.
@@ -108,7 +109,7 @@ class Parts:
     test: Source | None
 
 
-def find(settings: Data) -> Parts:
+def find_source(settings: Data) -> Parts:
     """The source that `settings` name: `root` if there is one, else `hub`, else the package that carries mnist5k.
 
     Raises InputError for a source that is not there or has no form that is known.

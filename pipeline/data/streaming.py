@@ -23,11 +23,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Items
 
+from pipeline.base.errors import InputError
 from pipeline.base.results import to_json, write_files
-from pipeline.base.settings import Data, InputError
+from pipeline.base.settings import Data
+from pipeline.data.choosing import Choice, choose
+from pipeline.data.dataset import CARD, WHOLE, Share, describe, full_batches, read_card
 from pipeline.data.images import Images, read_image
-from pipeline.data.memory import CARD, WHOLE, Choice, Share, choose, describe, full_batches, read_card
-from pipeline.data.sources import Labels, find
+from pipeline.data.sources import Labels, find_source
 from pipeline.watching.progress import Steps
 
 INDEX = "index.safetensors"
@@ -50,7 +52,7 @@ def prepare(settings: Data, seed: int) -> tuple[dict[str, Labels], dict[str, Any
         for kind in ("rows", "labels")
     }
     digest = hashlib.sha256(b"".join(values.tobytes() for values in index.values())).hexdigest()
-    return index, describe(settings.name, train, test) | {"sha256": digest}
+    return index, describe(settings, train, test) | {"sha256": digest}
 
 
 def _check(choice: Choice, channels: int) -> None:
@@ -86,9 +88,10 @@ def save(index: Mapping[str, Labels], card: Mapping[str, Any], folder: Path) -> 
 def load(folder: Path, settings: Data, model_input: Mapping[str, Any], workers: int) -> Streamed:
     """The data set whose index `save` wrote, from the same source. model_input: as timm resolves it for the model.
 
-    Raises InputError where the source is not as it was.
+    Raises InputError where the index was made with other settings, or the source is not as it was.
     """
-    index, parts = safetensors.numpy.load_file(folder / INDEX), find(settings)
+    card = read_card(folder, settings)
+    index, parts = safetensors.numpy.load_file(folder / INDEX), find_source(settings)
     choices = []
     for part, source in (("train", parts.train), ("test", parts.test or parts.train)):
         rows, labels = index[f"{part}.rows"], index[f"{part}.labels"]
@@ -99,16 +102,16 @@ def load(folder: Path, settings: Data, model_input: Mapping[str, Any], workers: 
         choices.append(Choice(source, rows))
     known = {key: model_input[key] for key in ("mean", "std", "interpolation", "crop_pct")}
     transforms = tuple(
-        create_transform(settings.size, is_training=training, hflip=0.5 * settings.flip, color_jitter=0.0, **known)
+        create_transform(settings.pixels, is_training=training, hflip=0.5 * settings.flip, color_jitter=0.0, **known)
         for training in (True, False)
     )
     train, test = choices
-    return Streamed(train, test, read_card(folder), settings.channels, transforms, workers, torch.device("cpu"))
+    return Streamed(train, test, card, settings.channels, transforms, workers, torch.device("cpu"))
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """A `Dataset` (pipeline/data.py) whose images are read when they are needed.
+    """A `Dataset` (pipeline/data/dataset.py) whose images are read when they are needed.
 
     transforms: for training and for testing, from a Pillow image to normalised pixels [C, H, W].
     """

@@ -11,11 +11,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from pipeline.base.settings import Fixing, Settings
-from pipeline.data.memory import Dataset
+from pipeline.data.dataset import Dataset
 from pipeline.fixing.summary import describe
 from pipeline.fixing.towards import NO_LOSSES, Fixed, Training
 from pipeline.measuring.evaluation import evaluate
-from pipeline.network.models import fixable_parameters
+from pipeline.network.parameters import fixable_parameters
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.watching.progress import Steps
 from wfn.clustering import cluster

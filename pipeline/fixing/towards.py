@@ -10,9 +10,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from pipeline.base.settings import Settings
+from pipeline.data.dataset import Dataset
 from pipeline.data.images import Images
-from pipeline.data.memory import Dataset
-from pipeline.network.models import trainable_besides
+from pipeline.network.parameters import trainable_besides
 from pipeline.training.averaging import Average
 from pipeline.training.device import backward, share_of, unwrapped
 from pipeline.training.loop import finite, optimizer_for

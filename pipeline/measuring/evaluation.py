@@ -11,9 +11,9 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from pipeline.base.metrics import top_k_hits
-from pipeline.data.memory import Dataset
+from pipeline.data.dataset import Dataset
 from pipeline.measuring.codebooks import Quantised
-from pipeline.network.models import buffer_bytes, layers
+from pipeline.network.parameters import buffer_bytes, layers
 from pipeline.training.device import equalise_buffers_, share_of, unwrapped
 
 BATCH = 500

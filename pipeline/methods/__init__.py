@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.base.settings import InputError, Quantiser
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Quantiser
 
 
 def known_methods() -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.base.settings import InputError
+from pipeline.base.errors import InputError
 from pipeline.comparing.fake_quantisation import (
     OUTER_BITS,
     MaxScaled,

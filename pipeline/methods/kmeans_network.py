@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pipeline.comparing.palette import fine_tuned
 from pipeline.comparing.task import Outcome, Task
-from pipeline.network.models import fixable_parameters
+from pipeline.network.parameters import fixable_parameters
 
 BITS = range(1, 13)
 

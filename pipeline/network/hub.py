@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
-from pipeline.base.settings import InputError, first_line
+from pipeline.base.errors import InputError, first_line
 
 HUB = "hf-hub:"
 # Tensors without programs first.

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pipeline.network.models import layers
+from pipeline.network.parameters import layers
 
 ROLES = ("batch_norm", "downsample", "first", "last")
 

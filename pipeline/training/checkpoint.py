@@ -20,8 +20,8 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
+from pipeline.base.errors import InputError
 from pipeline.base.results import repository, write_files
-from pipeline.base.settings import InputError
 
 FOLDER = ".ckpt"
 STATE = "state.pt"

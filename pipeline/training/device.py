@@ -14,9 +14,10 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.base.settings import Hardware, InputError, first_line
+from pipeline.base.errors import InputError, first_line
+from pipeline.base.settings import Hardware
+from pipeline.data.dataset import Share
 from pipeline.data.images import Images
-from pipeline.data.memory import Share
 
 
 def launch(hardware: Hardware, seed: int) -> Fabric:

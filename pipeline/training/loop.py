@@ -12,8 +12,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from pipeline.base.settings import Finetune, InputError, Settings
-from pipeline.data.memory import Dataset
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Finetune, Settings
+from pipeline.data.dataset import Dataset
 from pipeline.training.averaging import Average
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.device import backward, share_of, unwrapped

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from pipeline.base.errors import first_line
 from pipeline.base.results import Run, repository
-from pipeline.base.settings import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from pipeline.base.settings import InputError
+from pipeline.base.errors import InputError
 
 Changes = Annotated[list[str], typer.Option("--set", help="key=value instead of the one in params.yaml; repeatable.")]
 

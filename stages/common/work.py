@@ -24,8 +24,9 @@ from pipeline.base.results import (
 )
 from pipeline.base.settings import Settings
 from pipeline.data import memory, streaming
-from pipeline.data.memory import Dataset
-from pipeline.network import models
+from pipeline.data.dataset import Dataset
+from pipeline.network.build import build, input_settings
+from pipeline.network.weights import load_weights, weight_bytes
 from pipeline.training import device
 from pipeline.watching.tracking import LiveRun
 
@@ -33,7 +34,7 @@ from pipeline.watching.tracking import LiveRun
 def device_and_data(settings: Settings, data: Path) -> tuple[Fabric, Dataset]:
     """The device to work on, and on it the data set that stage data prepared."""
     fabric = device.launch(settings.hardware, settings.seed)
-    expected = models.input_settings(settings.model)
+    expected = input_settings(settings.model)
     dataset: Dataset
     if settings.data.storage == "files":
         dataset = streaming.load(data, settings.data, expected, settings.hardware.workers)
@@ -45,8 +46,8 @@ def device_and_data(settings: Settings, data: Path) -> tuple[Fabric, Dataset]:
 
 def baseline_network(settings: Settings, baseline: Path) -> nn.Module:
     """The network that stage pretrain wrote."""
-    model = models.build(settings.model.without_weights(), settings.seed)
-    models.load_weights(model, baseline / WEIGHTS)
+    model = build(settings.model.without_weights(), settings.seed)
+    load_weights(model, baseline / WEIGHTS)
     return model
 
 
@@ -73,7 +74,7 @@ def write_run(
     if not fabric.is_global_zero:
         return
     files = {
-        WEIGHTS: models.weight_bytes(model),
+        WEIGHTS: weight_bytes(model),
         METRICS: to_json(metrics),
         SETTINGS: to_json(settings),
         TIMING: timing(*cost),

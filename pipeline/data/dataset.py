@@ -1,0 +1,94 @@
+"""A data set for training, wherever its images lie: its batches, and its card, which says what the images are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Data
+from pipeline.data.choosing import Choice
+from pipeline.data.images import Images
+
+CARD = "card.json"
+# Settings that a card repeats, so that images made with others are noticed.
+CHECKED = ("name", "pixels", "channels")
+
+
+class Share(NamedTuple):
+    """The part of every batch that one process works on: images rank, rank + of, rank + 2 of, ..."""
+
+    rank: int = 0
+    of: int = 1
+
+
+WHOLE = Share()
+
+
+class Dataset(Protocol):
+    """Training and test images in batches whose pixels are float32, of mean 0 and deviation 1."""
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the images are (`describe`)."""
+
+    def to(self, device: torch.device) -> Dataset:
+        """The same data set, its batches on that device."""
+
+    def batch_count(self, size: int) -> int:
+        """Number of batches in one epoch of `training_batches`."""
+
+    def training_batches(self, size: int, generator: torch.Generator, share: Share = WHOLE) -> Iterator[Images]:
+        """One epoch: shuffled batches of `size` images, varied; of each batch, the share of one process.
+
+        A single last image would leave batch-norm without statistics, so an incomplete rest is dropped; a data set
+        smaller than one batch is one batch.
+        """
+
+    def test_batches(self, size: int, share: Share = WHOLE) -> Iterator[Images]:
+        """All test images in order, not varied; of each batch, the share of one process."""
+
+    def sample(self, size: int) -> Tensor:
+        """Pixels of the first training images, at most `size`, not varied."""
+
+
+def full_batches(images: int, size: int) -> int:
+    """How many batches of `size` so many images make; one where there are fewer images than that."""
+    return max(1, images // size)
+
+
+def describe(settings: Data, train: Choice, test: Choice) -> dict[str, Any]:
+    """The card: what a person wants to know of the images before using them, whatever becomes of their pixels."""
+
+    def part(choice: Choice) -> dict[str, Any]:
+        return {"images": len(choice.rows), "per_class": np.bincount(choice.labels).tolist()}
+
+    return {
+        **{key: getattr(settings, key) for key in CHECKED},
+        "classes": int(max(train.labels.max(), test.labels.max())) + 1,
+        "class_names": list(train.source.classes),
+        "train": part(train),
+        "test": part(test),
+    }
+
+
+def read_card(folder: Path, settings: Data) -> dict[str, Any]:
+    """The card of a saved data set. Raises InputError for one that was made with other settings."""
+    card: dict[str, Any] = json.loads((folder / CARD).read_text())
+    for key in CHECKED:
+        wanted, found = getattr(settings, key), card.get(key)
+        if found != wanted:
+            raise InputError(f"data.{key} = {wanted}: {folder} was made with {found}; `dvc repro data` makes it anew")
+    return card
+
+
+def check_classes(dataset: Dataset, outputs: int) -> None:
+    """Raise InputError unless a network with so many outputs can tell the classes apart."""
+    if outputs < dataset.card["classes"]:
+        raise InputError(f"model.num_classes = {outputs}: the data set needs at least {dataset.card['classes']}")

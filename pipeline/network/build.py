@@ -1,0 +1,77 @@
+"""Building timm networks, with timm's initial weights or those that it names, and what they expect of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch
+from timm.data.config import resolve_data_config
+from torch import nn
+
+from pipeline.base.errors import InputError, first_line
+from pipeline.base.settings import Model, Stem
+from pipeline.network.hub import fetch
+
+
+def build(settings: Model, seed: int) -> nn.Module:
+    """The network of `settings` with timm's initial weights, or those timm names if `pretrained`.
+
+    Raises InputError for a model that timm does not have, that it cannot build so, or whose weights cannot be had.
+    """
+    _check_name(settings.name)
+    weights = {}
+    if settings.pretrained and settings.checkpoint is None:
+        known = timm.get_pretrained_cfg(settings.name)
+        if known is None or not known.hf_hub_id:
+            raise InputError(f"model.pretrained = true: timm names no weights for {settings.name}; allowed: false")
+        # timm fits them to other channels and classes.
+        weights = {"file": str(fetch(f"model.name = {settings.name}", known.hf_hub_id))}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model = timm.create_model(
+                settings.name,
+                pretrained=bool(weights),
+                pretrained_cfg_overlay=weights or None,
+                in_chans=settings.in_chans,
+                num_classes=settings.num_classes,
+                **settings.options,
+            )
+        except (TypeError, RuntimeError, OSError) as error:
+            raise InputError(f"model: timm cannot build {settings.name}: {first_line(error)}") from error
+        if settings.stem is not None:
+            _replace_stem(model, settings.stem)
+    return model
+
+
+def _check_name(name: str) -> None:
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:5] or ["any of timm.list_models()"]
+        raise InputError(f"model.name = {name!r}: timm has no such model; allowed: {', '.join(near)}, ...")
+
+
+def _replace_stem(model: nn.Module, stem: Stem) -> None:
+    """A smaller first convolution for small images, as networks for CIFAR have it."""
+    first = getattr(model, "conv1", None)
+    if not isinstance(first, nn.Conv2d) or not isinstance(getattr(model, "maxpool", None), nn.Module):
+        raise InputError("model.stem: this model has no conv1 and maxpool to replace; allowed for ResNets, else null")
+    model.conv1 = nn.Conv2d(
+        first.in_channels, first.out_channels, stem.kernel, stem.stride, padding=stem.kernel // 2, bias=False
+    )
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm does
+    if not stem.pool:
+        model.maxpool = nn.Identity()
+
+
+def input_settings(settings: Model) -> dict[str, Any]:
+    """What timm says of the images that a model's trained weights expect: mean, std, interpolation, crop_pct, ...
+
+    Raises InputError for a model that timm does not have.
+    """
+    _check_name(settings.name)
+    known = timm.get_pretrained_cfg(settings.name, allow_unregistered=False)
+    found = resolve_data_config({}, pretrained_cfg=known.to_dict() if known else {})
+    if settings.in_chans == 1:  # timm adds up the weights of the colours
+        found |= {key: (sum(found[key]) / len(found[key]),) for key in ("mean", "std")}
+    return found

@@ -1,0 +1,61 @@
+"""The parameters of a network: their roles, and which of them are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pipeline.base.metrics import Layer, Role
+
+
+def layers(model: nn.Module) -> Iterator[Layer]:
+    """Every parameter once, with its roles in the network; tied parameters count at their first name."""
+    weighted = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    for name, parameter in model.named_parameters():
+        owner = name.rpartition(".")[0]
+        is_role: dict[Role, bool] = {
+            "first": owner == weighted[0],
+            "last": owner == weighted[-1],
+            "downsample": "downsample" in owner,
+            "batch_norm": isinstance(model.get_submodule(owner), _BatchNorm),
+        }
+        roles = frozenset(role for role, holds in is_role.items() if holds)
+        yield Layer(name, roles, parameter.detach().cpu().numpy().ravel())
+
+
+def fixable_parameters(
+    model: nn.Module, which: Literal["layers", "all"] = "layers", *, batch_norm: bool
+) -> list[nn.Parameter]:
+    """The parameters that are fixed, each once, tied or not (method, section 2).
+
+    layers: weights and biases of convolution, linear and, if wanted, batch-norm modules. all: every other parameter as
+    well, such as tokens, embeddings, layer norm and layer scale.
+    """
+    found: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        is_norm = isinstance(module, _BatchNorm)
+        is_layer = isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
+        if batch_norm if is_norm else is_layer or which == "all":
+            for parameter in module.parameters(recurse=False):
+                found.setdefault(id(parameter), parameter)
+    return list(found.values())
+
+
+def trainable_besides(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """The trainable parameters of `model` that are not among `parameters`."""
+    given = {id(parameter) for parameter in parameters}
+    return [each for each in model.parameters() if each.requires_grad and id(each) not in given]
+
+
+def names_of(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[str]:
+    """The names of `parameters` in the order in which `layers` yields them; tied ones at their first name."""
+    wanted = {id(parameter) for parameter in parameters}
+    return [name for name, parameter in model.named_parameters() if id(parameter) in wanted]
+
+
+def buffer_bytes(model: nn.Module) -> int:
+    """Size of what a network stores beside its parameters: running statistics and the like."""
+    return sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
