@@ -24,13 +24,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from wfn.free import FreeWeights, read_weights
 
 from benchmarks import straightforward
 from pipeline.base.results import to_json, write_files
 from pipeline.network.parameters import fixable_parameters
 from wfn.centres import candidate_centres
 from wfn.clustering import cluster
-from wfn.free import FreeWeights, read_weights
 from wfn.regulariser import Regulariser
 
 ZERO_THRESHOLD = 2**-7

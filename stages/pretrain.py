@@ -1,59 +1,48 @@
 """Stage `pretrain`: the baseline network, with weights from a file, from timm, or trained here."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-import torch
 from torch import nn
 from typer import Option
 
-from pipeline.base.results import LAYERS
+from pipeline.base.results import CARD, LAYERS
 from pipeline.base.settings import Settings, load_settings
-from pipeline.data.dataset import CARD, check_classes
+from pipeline.data.dataset import check_classes
 from pipeline.measuring.evaluation import measure
 from pipeline.network.build import build
 from pipeline.network.hub import NotDownloadedError
 from pipeline.network.layout import layer_table
 from pipeline.network.weights import load_checkpoint
-from pipeline.training import loop as training
-from pipeline.training.checkpoint import resumable
-from pipeline.training.device import set_up
-from pipeline.watching.tracking import live_run
-from stages.common.cli import Changes, changes, run
-from stages.common.folders import baseline_label
-from stages.common.work import Cost, device_and_data, write_run
+from pipeline.training import loop
+from pipeline.training.work import Job, at_work
+from stages.common.cli import Changes, Explore, changes, run
+from stages.common.work import Result, device_and_data, stage_name, write_run
 
 
 def pretrain(
     data: Annotated[Path, Option(help="Folder that stage data wrote.")],
     out: Annotated[Path, Option(help="Folder for the baseline network and its metrics.")],
     change: Changes = [],  # noqa: B006
+    explore: Explore = False,
 ) -> None:
     """Make the baseline network: load its weights, or train it here."""
-    settings = load_settings().changed(changes(change))
+    settings = load_settings()
+    settings = (settings.for_explore() if explore else settings).changed(changes(change))
     fabric, dataset = device_and_data(settings, data)
     check_classes(dataset, settings.model.num_classes)
     model, settings = starting_point(settings)
-    network = set_up(fabric, model, settings.hardware)
-    label, decided_by = baseline_label(settings, os.environ.get("DVC_STAGE", "pretrain")), settings.of_baseline()
+    epochs = settings.pretrain.epochs if settings.trains_the_baseline else 0
+    job = Job(stage_name("pretrain"), settings.of_baseline(), [data / CARD], epochs, settings.pretrain.batch_size)
 
-    with (
-        live_run(label, decided_by, fabric.is_global_zero) as live,
-        resumable(fabric, decided_by, [data / CARD]) as checkpoint,
-    ):
-        rows = []
-        generator = torch.Generator().manual_seed(settings.seed)
-        if settings.trains_the_baseline:
-            rows = training.pretrain(fabric, network, dataset, settings, generator, live.log_step, checkpoint)
-        epochs = pd.DataFrame(rows, columns=list(training.EPOCH_COLUMNS))
-        seconds = epochs["seconds"].sum()
-        metrics, _ = measure(fabric, network, dataset)
-        cost = Cost(seconds, len(epochs) * dataset.card["train"]["images"], seconds)
+    with at_work(fabric, model, dataset, settings, job) as work:
+        rows = pd.DataFrame(loop.pretrain(work) if epochs else [], columns=list(loop.EPOCH_COLUMNS))
+        seconds = rows["seconds"].sum()
+        metrics, _ = measure(fabric, work.network, dataset)
         tables = {LAYERS: layer_table(model, dataset.sample(1))}
-        write_run(out, model, metrics, decided_by, epochs, cost, tables, fabric, live)
+        write_run(out, work, Result(metrics, rows, seconds, seconds, len(rows), tables))
 
 
 def starting_point(settings: Settings) -> tuple[nn.Module, Settings]:

@@ -5,18 +5,16 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-import torch
 from typer import Option
 
-from pipeline.base.results import CODEBOOKS
+from pipeline.base.results import CARD, CODEBOOKS, WEIGHTS
 from pipeline.base.settings import load_settings
-from pipeline.comparing.task import Task, find
+from pipeline.comparing.task import Task, find_method
 from pipeline.measuring.evaluation import measure
-from pipeline.training import loop as training
-from pipeline.watching.tracking import live_run
+from pipeline.training.loop import EPOCH_COLUMNS
+from pipeline.training.work import Job, at_work
 from stages.common.cli import run
-from stages.common.folders import quantise_label
-from stages.common.work import Cost, baseline_network, device_and_data, write_run
+from stages.common.work import Result, baseline_network, device_and_data, stage_name, write_run
 
 
 def quantise(
@@ -26,25 +24,23 @@ def quantise(
     out: Annotated[Path, Option(help="Folder for the quantised network, its metrics and tables.")],
 ) -> None:
     """Quantise the baseline network by the method that baselines.quantisers has under this name."""
-    params = load_settings()
-    settings, quantiser = params.for_quantiser(name)
-    method = find(name, quantiser)
+    settings, quantiser = load_settings().for_quantiser(name)
+    method = find_method(name, quantiser)
     fabric, dataset = device_and_data(settings, data)
     model = baseline_network(settings, baseline).to(fabric.device)
+    epochs, inputs = settings.training_epochs, [data / CARD, baseline / WEIGHTS]
+    stage = stage_name(f"quantise@{name}")
+    job = Job(stage, settings.of_quantiser(quantiser), inputs, epochs, settings.quantise.batch_size)
 
-    decided_by = settings.of_quantiser(quantiser)
-    with live_run(quantise_label(params, name), decided_by, fabric.is_global_zero) as live:
-        generator = torch.Generator().manual_seed(settings.seed)
-        task = Task(fabric, model, dataset, settings, quantiser, generator, live.log_step)
+    with at_work(fabric, model, dataset, settings, job) as work:
         start = time.perf_counter()
-        outcome = method.quantise(task)
+        outcome = method.quantise(Task(work, quantiser))
         seconds = time.perf_counter() - start
-        metrics, quantised = measure(fabric, task.network, dataset, outcome.shared)
-        epochs = pd.DataFrame(outcome.epochs, columns=list(training.EPOCH_COLUMNS))
-        cost = Cost(seconds, len(epochs) * dataset.card["train"]["images"], epochs["seconds"].sum())
+        metrics, quantised = measure(fabric, work.network, dataset, outcome.shared)
         metrics["activation_bits"] = outcome.activation_bits
+        rows = pd.DataFrame(work.epochs, columns=list(EPOCH_COLUMNS))
         tables = {CODEBOOKS: quantised.codebook_table()}
-        write_run(out, model, metrics, decided_by, epochs, cost, tables, fabric, live)
+        write_run(out, work, Result(metrics, rows, seconds, rows["seconds"].sum(), len(rows), tables))
 
 
 if __name__ == "__main__":

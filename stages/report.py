@@ -2,23 +2,18 @@
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
-from pipeline.base.results import read_run, write_files
+from pipeline.base.results import CARD, Run, read_run, write_files
 from pipeline.base.settings import load_settings
 from pipeline.report.document import Results, report_files
+from stages.common import folders
 from stages.common.cli import run
-from stages.common.folders import (
-    all_folders,
-    baseline_folder,
-    explore_baseline,
-    explore_folders,
-    fixed_folders,
-    quantised_folders,
-)
+from stages.common.folders import Made
 
 PUBLISHED = Path("paper/published.yaml")
 
@@ -29,14 +24,20 @@ def report(
 ) -> None:
     """Write the comparison tables, the figures and index.html."""
     settings = load_settings()
+    found = {made.stage: read_run(runs / made.folder) for made in folders.all_runs(settings)}
+
+    def those(made: Sequence[Made]) -> list[Run]:
+        return [found[each.stage] for each in made]
+
     results = Results(
-        baseline=read_run(baseline_folder(runs)),
-        fixed=[read_run(folder) for _, folder in fixed_folders(settings, runs)],
-        quantised=[read_run(folder) for _, folder in quantised_folders(settings, runs)],
-        explore_baseline=read_run(explore_baseline(settings, runs)[1]),
-        explored=[read_run(folder) for _, folder in explore_folders(settings, runs)],
-        made=[(label.name, label.stage, read_run(folder)) for label, folder in all_folders(settings, runs)],
-        card=json.loads((runs / "data" / "card.json").read_text()),
+        baseline=found[folders.baseline().stage],
+        fixed=those(folders.fixed(settings)),
+        variants=those(folders.variants(settings)),
+        quantised=those(folders.quantised(settings)),
+        explore_baseline=found[folders.explore_baseline().stage],
+        explored=those(folders.explored(settings)),
+        made=found,
+        card=json.loads((runs / "data" / CARD).read_text()),
         commit=_commit(),
     )
     write_files(out, report_files(settings, results, PUBLISHED))
@@ -49,7 +50,7 @@ def _commit() -> str:
         subprocess.run(["git", *command], capture_output=True, text=True, check=False).stdout.strip()
         for command in (
             ["rev-parse", "HEAD"],
-            ["status", "--porcelain", "--", "pipeline", "stages", "profiles", "*.yaml"],
+            ["status", "--porcelain", "--", "wfn", "pipeline", "stages", "profiles", "*.yaml"],
         )
     )
     return f"{commit or 'unknown'}{' with local changes' if changes else ''}"

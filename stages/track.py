@@ -7,9 +7,10 @@ from typer import Option
 
 from pipeline.base.results import read_run
 from pipeline.base.settings import load_settings
+from pipeline.watching.labels import label_of
 from pipeline.watching.tracking import complete
 from stages.common.cli import run
-from stages.common.folders import all_folders, report_label
+from stages.common.folders import all_runs
 
 
 def track(
@@ -17,10 +18,10 @@ def track(
     report: Annotated[Path, Option(help="Folder of the report.")],
 ) -> None:
     """Complete MLflow: every run once, the report with its tables and figures."""
-    settings = load_settings()
-    finished = [*all_folders(settings, runs), (report_label(settings), report)]
-    count = complete([(label, read_run(folder)) for label, folder in finished])
-    print(f"track: {count} of {len(finished)} runs were missing in MLflow; `make ui` shows them")
+    made = [(made.stage, read_run(runs / made.folder)) for made in all_runs(load_settings())]
+    made.append(("report", read_run(report)))
+    count = complete([(label_of(stage, run.settings), run) for stage, run in made])
+    print(f"track: {count} of {len(made)} runs were missing in MLflow; `make ui` shows them")
 
 
 if __name__ == "__main__":

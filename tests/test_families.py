@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import changed
 from torch import nn
+from wfn.free import FreeWeights, read_weights, write_weights_
 
 from pipeline.base.settings import Model
 from pipeline.data.memory import prepare
@@ -13,7 +14,6 @@ from pipeline.network.build import build
 from pipeline.network.parameters import fixable_parameters, names_of, trainable_besides
 from pipeline.network.weights import load_weights, weight_bytes
 from pipeline.training.device import set_up
-from wfn.free import FreeWeights, read_weights, write_weights_
 
 # name -> further arguments of timm.create_model, and the least share of its parameters in convolution, linear and
 # batch-norm modules

@@ -3,6 +3,7 @@ import pytest
 import torch
 from conftest import changed
 from torch import nn
+from wfn.free import read_weights
 
 from pipeline.base.errors import InputError
 from pipeline.base.metrics import unique_count
@@ -11,7 +12,6 @@ from pipeline.fixing.summary import centres_table, describe
 from pipeline.network.build import build
 from pipeline.network.parameters import fixable_parameters
 from pipeline.training.device import launch, set_up
-from wfn.free import read_weights
 
 
 def fixed_network(settings, dataset):

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from wfn.free import FreeWeights, read_weights, write_weights_
 
 from pipeline.base.settings import Finetune
 from pipeline.network.parameters import fixable_parameters
 from pipeline.training.loop import optimizer_for
-from wfn.free import FreeWeights, read_weights, write_weights_
 
 OPTIMISERS = [
     {"optimizer": "adam", "lr": 0.01, "weight_decay": 0.0},

@@ -111,6 +111,16 @@ class Regulariser:
         grad.addcmul_(slope, torch.where(loss > 0, alpha * task_loss / loss, 0.0))
         return loss
 
+    def slopes_(self, out, weights, free=None):
+        chosen = weights if free is None else weights[free]
+        loss, slope = self.loss_and_grad(chosen)
+        if free is None:
+            out.copy_(slope * len(chosen))
+        else:
+            out.zero_()
+            out[free] = slope * len(chosen)
+        return loss.double() * len(chosen)
+
     def add_grad_(
         self, grad: torch.Tensor, weights: torch.Tensor, *, free: torch.Tensor | None = None, scale: float = 1.0
     ) -> torch.Tensor:

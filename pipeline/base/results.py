@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+CARD = "card.json"  # of a data set
 METRICS, SETTINGS, TIMING, LAYERS, ITERATIONS, CENTRES, CODEBOOKS, WEIGHTS = (
     "metrics.json",
     "settings.json",

@@ -88,9 +88,10 @@ class Grid(Section):
 
 
 class Explore(Section):
-    """The settings that `explore` covers, on a network of its own: every combination."""
+    """The settings that `explore` covers, on a network of its own in rounds of its own: every combination."""
 
     model: str
+    fractions: Fractions
     delta: tuple[Annotated[Budget, AsWritten], ...]
     alpha: tuple[Annotated[NotNegative, AsWritten], ...]
     fix_batch_norm: tuple[bool, ...]
@@ -249,8 +250,9 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _first_budget_below_one(self) -> Self:
-        grids = ("delta", (self.delta,)), ("grid.delta", self.grid.delta), ("explore.delta", self.explore.delta)
+        grids = ("delta", (self.delta,)), ("grid.delta", self.grid.delta)
         budgets = [(key, delta, self.fixing.fractions) for key, deltas in grids for delta in deltas]
+        budgets += [("explore.delta", delta, self.explore.fractions) for delta in self.explore.delta]
         budgets += [
             (f"variants.{name}.delta", each.delta, each.fractions or self.fixing.fractions)
             for name, each in self.variants.items()
@@ -310,6 +312,12 @@ class Settings(Section):
         chosen = self.variants[name]
         fixing = self.fixing.model_copy(update={"fractions": chosen.fractions or self.fixing.fractions})
         return self.model_copy(update={"delta": chosen.delta, "alpha": chosen.alpha, "fixing": fixing})
+
+    def for_explore(self) -> Settings:
+        """The settings with the network and the rounds of `explore`."""
+        model: dict[str, Any] = {"name": self.explore.model, "checkpoint": None, "pretrained": False, "stem": None, "options": {}}
+        fixing = self.fixing.model_copy(update={"fractions": self.explore.fractions})
+        return self.model_copy(update={"model": self.model.model_copy(update=model), "fixing": fixing})
 
     def of_baseline(self) -> dict[str, Any]:
         """The settings that decide the baseline, for its settings.json."""

@@ -5,7 +5,7 @@ Each weight is an index into a codebook; training moves the codebook's values an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from pipeline.comparing.task import Outcome, Task
-from pipeline.network.parameters import names_of, trainable_besides
+from pipeline.network.parameters import trainable_besides
 from pipeline.training.loop import optimizer_for
 
 STARTS = 4  # of k-means; the best is kept
@@ -46,7 +46,7 @@ def nearest(weights: Tensor, values: Tensor) -> Tensor:
 class Palette:
     """Parameters that take their values from trainable codebooks, one per group of parameters.
 
-    A training step is: backward, `pull_gradients_`, optimiser step on `values`, `push_values_`.
+    A training step is: backward, `pull_`, optimiser step on `values`, `push_values_`.
     """
 
     def __init__(self, groups: Sequence[Sequence[nn.Parameter]], k: int, seed: int) -> None:
@@ -64,7 +64,7 @@ class Palette:
         self.values.grad = torch.zeros_like(self.values)
         self.push_values_()
 
-    def pull_gradients_(self) -> None:
+    def pull_(self, _: Tensor) -> dict[str, Tensor]:
         """The gradient of a value is the sum over the weights that it stands for (equation 3 there)."""
         gradient = torch.zeros_like(self.values)
         for parameter, indices in self._parts:
@@ -72,6 +72,7 @@ class Palette:
                 gradient.index_add_(0, indices, parameter.grad.flatten())
                 parameter.grad = None
         self.values.grad = gradient
+        return {}
 
     def push_values_(self) -> None:
         """Copy the codebooks' values into the network."""
@@ -80,15 +81,10 @@ class Palette:
                 parameter.copy_(self.values[indices].view_as(parameter))
 
 
-def fine_tuned(task: Task, groups: Sequence[Sequence[nn.Parameter]]) -> Outcome:
+def fine_tuned(task: Task, groups: Sequence[Mapping[str, nn.Parameter]]) -> Outcome:
     """One codebook of 2^bits values for each group of parameters, trained together with all other parameters."""
-    palette = Palette(groups, 2**task.bits, task.settings.seed)
-    others = trainable_besides(task.model, [parameter for group in groups for parameter in group])
+    palette = Palette([list(group.values()) for group in groups], 2**task.bits, task.settings.seed)
+    others = trainable_besides(task.model, [parameter for group in groups for parameter in group.values()])
     optimizer = optimizer_for([palette.values, *others], task.settings.finetune)
-    epochs = task.train(
-        optimizer,
-        task.settings.training_epochs,
-        before_step=palette.pull_gradients_,
-        after_step=palette.push_values_,
-    )
-    return Outcome(epochs, [names_of(task.model, group) for group in groups])
+    task.train(optimizer, task.settings.training_epochs, before_step=palette.pull_, after_step=palette.push_values_)
+    return Outcome([list(group) for group in groups])

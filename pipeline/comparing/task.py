@@ -1,46 +1,43 @@
 """What a method of quantisation is given, and what it gives back.
 
-A method is a module of pipeline/quantisers with two names: `BITS`, the widths that it knows (None where it has no
-width), and `quantise(task) -> Outcome`, which changes the task's model in place. Nothing else has to be told about it:
-a line under `baselines.quantisers` in params.yaml asks for it by the module's name.
+A method is a module of pipeline/methods with two names: `BITS`, the widths that it knows (None where it has no width),
+and `quantise(task) -> Outcome`, which changes the task's model in place. Nothing else has to be told about it: a line
+under `baselines.quantisers` in params.yaml asks for it by the module's name.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol, cast
 
 import torch
-from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
-from pipeline import methods as quantisers
+from pipeline import methods
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Quantiser, Settings
 from pipeline.data.dataset import Dataset
 from pipeline.methods import check_method
-from pipeline.training.device import set_up
-from pipeline.training.loop import Epoch, Plan, train
+from pipeline.training.loop import Plan, train
+from pipeline.training.work import Work
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of the model.
 
-    epochs: one row per epoch trained. shared: names of the parameters that share a codebook, one group per codebook.
-    activation_bits: width of the activations; None where they stay float.
+    shared: names of the parameters that share a codebook, one group per codebook. activation_bits: width of the
+    activations; None where they stay float.
     """
 
-    epochs: Sequence[Epoch]
     shared: Sequence[Sequence[str]]
     activation_bits: int | None = None
 
 
 class Method(Protocol):
-    """A module of pipeline/quantisers."""
+    """A module of pipeline/methods."""
 
     BITS: range | None
 
@@ -52,24 +49,29 @@ class Method(Protocol):
 class Task:
     """A trained network to quantise, with all that may be needed for it. `quantiser` says what is asked for."""
 
-    fabric: Fabric
-    model: nn.Module
-    dataset: Dataset
-    settings: Settings
+    work: Work
     quantiser: Quantiser
-    generator: torch.Generator
-    on_epoch: Callable[[int, Epoch], None]
+
+    @property
+    def model(self) -> nn.Module:
+        """The network, as it is to be changed."""
+        return self.work.model
+
+    @property
+    def dataset(self) -> Dataset:
+        """The images."""
+        return self.work.dataset
+
+    @property
+    def settings(self) -> Settings:
+        """All settings."""
+        return self.work.settings
 
     @property
     def bits(self) -> int:
-        """The width asked for, of a method that has one (`find` has checked it)."""
+        """The width asked for, of a method that has one (`find_method` has checked it)."""
         assert self.quantiser.bits is not None
         return self.quantiser.bits
-
-    @cached_property
-    def network(self) -> nn.Module:
-        """The model as the fabric runs it; set up at first use, when the method has put in what it trains."""
-        return set_up(self.fabric, self.model, self.settings.hardware)
 
     def sgd(self, parameters: Iterable[nn.Parameter] | list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Stochastic gradient descent over parameters, or groups of them, as the profile's `quantise` says."""
@@ -80,28 +82,29 @@ class Task:
         self,
         optimizer: torch.optim.Optimizer,
         epochs: int,
-        first_epoch: int = 0,
-        before_step: Callable[[], None] = lambda: None,
+        title: str = "",
+        before_step: Callable[[Tensor], Mapping[str, Tensor]] = lambda _: {},
         after_step: Callable[[], None] = lambda: None,
-    ) -> list[Epoch]:
-        """Train with `optimizer`, its learning rates falling to zero along a cosine; one row per epoch."""
+    ) -> None:
+        """Train with `optimizer`, its learning rates falling to zero along a cosine.
+
+        title: the method's name if there is none; a method that trains more than once needs different ones.
+        """
         batch_size = self.settings.quantise.batch_size
         steps = epochs * self.dataset.batch_count(batch_size)
         plan = Plan(
-            self.quantiser.method,
+            title or self.quantiser.method,
             epochs,
             batch_size,
             optimizer,
             torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps)),
-            self.settings.hardware.accumulate,
-            first_epoch,
             before_step=before_step,
             after_step=after_step,
         )
-        return train(self.fabric, self.network, self.dataset, plan, self.generator, self.on_epoch)
+        train(self.work, plan)
 
 
-def find(name: str, quantiser: Quantiser) -> Method:
+def find_method(name: str, quantiser: Quantiser) -> Method:
     """The method that `quantiser`, called `name` in params.yaml, asks for.
 
     Raises InputError for an unknown method, a width that it does not know, or a package that it lacks.
@@ -109,7 +112,7 @@ def find(name: str, quantiser: Quantiser) -> Method:
     key = f"baselines.quantisers.{name}"
     check_method(name, quantiser)
     try:
-        method = cast(Method, importlib.import_module(f"{quantisers.__name__}.{quantiser.method}"))
+        method = cast(Method, importlib.import_module(f"{methods.__name__}.{quantiser.method}"))
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         hint = "; `uv sync --extra peers` installs it" if package == "coremltools" else ""

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from pipeline.base.errors import InputError
+from pipeline.base.results import CARD
 from pipeline.base.settings import Data
 from pipeline.data.choosing import Choice
 from pipeline.data.images import Images
 
-CARD = "card.json"
 # Settings that a card repeats, so that images made with others are noticed.
 CHECKED = ("name", "pixels", "channels")
 
@@ -78,6 +78,12 @@ def describe(settings: Data, train: Choice, test: Choice) -> dict[str, Any]:
     }
 
 
+def check_classes(dataset: Dataset, outputs: int) -> None:
+    """Raise InputError unless a network with so many outputs can tell the classes apart."""
+    if outputs < dataset.card["classes"]:
+        raise InputError(f"model.num_classes = {outputs}: the data set needs at least {dataset.card['classes']}")
+
+
 def read_card(folder: Path, settings: Data) -> dict[str, Any]:
     """The card of a saved data set. Raises InputError for one that was made with other settings."""
     card: dict[str, Any] = json.loads((folder / CARD).read_text())
@@ -86,9 +92,3 @@ def read_card(folder: Path, settings: Data) -> dict[str, Any]:
         if found != wanted:
             raise InputError(f"data.{key} = {wanted}: {folder} was made with {found}; `dvc repro data` makes it anew")
     return card
-
-
-def check_classes(dataset: Dataset, outputs: int) -> None:
-    """Raise InputError unless a network with so many outputs can tell the classes apart."""
-    if outputs < dataset.card["classes"]:
-        raise InputError(f"model.num_classes = {outputs}: the data set needs at least {dataset.card['classes']}")

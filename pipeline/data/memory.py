@@ -12,10 +12,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pipeline.base.results import to_json, write_files
+from pipeline.base.results import CARD, to_json, write_files
 from pipeline.base.settings import Data
 from pipeline.data.choosing import choose
-from pipeline.data.dataset import CARD, WHOLE, Share, describe, full_batches, read_card
+from pipeline.data.dataset import WHOLE, Share, describe, full_batches, read_card
 from pipeline.data.images import Images, augment, decode, normalise
 
 IMAGES = "images.safetensors"

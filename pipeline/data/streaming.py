@@ -24,10 +24,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Items
 
 from pipeline.base.errors import InputError
-from pipeline.base.results import to_json, write_files
+from pipeline.base.results import CARD, to_json, write_files
 from pipeline.base.settings import Data
 from pipeline.data.choosing import Choice, choose
-from pipeline.data.dataset import CARD, WHOLE, Share, describe, full_batches, read_card
+from pipeline.data.dataset import WHOLE, Share, describe, full_batches, read_card
 from pipeline.data.images import Images, read_image
 from pipeline.data.sources import Labels, find_source
 from pipeline.watching.progress import Steps

@@ -1,144 +1,118 @@
-"""The outer loop: rounds of "train towards the centres, then fix a further share of them" (method, section 3)."""
+"""The rounds of weight fixing: train towards the centres, measure, fix, measure (method, section 3)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import NamedTuple
 
-import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
-from pipeline.base.settings import Fixing, Settings
-from pipeline.data.dataset import Dataset
 from pipeline.fixing.summary import describe
-from pipeline.fixing.towards import NO_LOSSES, Fixed, Training
 from pipeline.measuring.evaluation import evaluate
-from pipeline.network.parameters import fixable_parameters
-from pipeline.training.checkpoint import Checkpoint
-from pipeline.watching.progress import Steps
-from wfn.clustering import cluster
-from wfn.free import read_weights, write_weights_
-
-Round = dict[str, Any]
-
-
-def delta_schedule(delta: float, rounds: int) -> list[float]:
-    """Budget of every round: delta * (T - t), so that the last of the T rounds uses delta itself."""
-    return [delta * (rounds - t) for t in range(rounds)]
+from pipeline.network.parameters import fixable_parameters, trainable_besides
+from pipeline.training.device import unwrapped
+from pipeline.training.loop import Plan, optimizer_for, train
+from pipeline.training.work import Row, Work
+from wfn import WeightFixer
+from wfn.rounds import Round
 
 
-def fix_network(
-    fabric: Fabric,
-    network: nn.Module,
-    dataset: Dataset,
-    settings: Settings,
-    generator: torch.Generator,
-    on_round: Callable[[int, Round], None],
-    checkpoint: Checkpoint | None = None,
-) -> list[Round]:
-    """Fix the weights of a trained network in place; returns one row per round.
+class Fixed(NamedTuple):
+    """A fixed network: a row per round, its fixed parameters, its values [k], and how many weights have each [k]."""
 
-    network: set up by the fabric. on_round gets each row at once, with its number. Goes on from the checkpoint, where
-    there is one. Parameters that are not fixed (method, section 2) keep on training.
+    rounds: list[Row]
+    names: list[str]
+    codebook: NDArray[np.float32]
+    usage: NDArray[np.int64]
+
+
+def fix_network(work: Work) -> Fixed:
+    """Fix the weights of the work's trained network in place.
+
+    Each round is logged at once. Goes on where the work was broken off. Parameters that are not fixed (method,
+    section 2) keep on training.
     """
-    fixing, epochs = settings.fixing, settings.finetune.epochs
-    parameters = fixable_parameters(network, fixing.parameters, batch_norm=fixing.fix_batch_norm)
-    deltas = delta_schedule(settings.delta, len(fixing.fractions))
-    rounds: list[Round] = []
-    latest: Fixed | None = None
-    unfinished: dict[str, Any] | None = None
-    epoch_steps = dataset.batch_count(settings.finetune.batch_size)
-
-    def save(training: Training | None) -> None:
-        if checkpoint and checkpoint.due():
-            checkpoint.save(
-                {
-                    "rounds": rounds,
-                    "latest": None if latest is None else latest._asdict(),
-                    "network": network.state_dict(),
-                    "training": None if training is None else training.state(),
-                    "generator": generator.get_state(),
-                }
-            )
-
-    state = checkpoint.load() if checkpoint else None
+    rounds = len(work.settings.fixing.fractions)
+    fixer = fixer_for(work)
+    rows: list[Row] = []
+    work.around = lambda: {"rows": rows, "fixer": fixer.state_dict()}
+    state = work.resume()
     if state is not None:
-        rounds = state["rounds"]
-        latest = Fixed(**{name: value.to(fabric.device) for name, value in state["latest"].items()})
-        network.load_state_dict(state["network"])
-        unfinished = state["training"]
-        generator.set_state(state["generator"])
-        for t, row in enumerate(rounds):
-            on_round(t, row)
-
-    done = max(0, len(rounds) - 1) * epochs + (unfinished["epochs"] if unfinished else 0)
-    steps, quiet = (len(deltas) - 1) * epochs * epoch_steps, not fabric.is_global_zero
-    with Steps("fix", steps, done * epoch_steps, quiet) as progress:
-        if state is not None:
-            progress.say(f"fix: goes on after round {len(rounds)}/{len(deltas)} and {done} epochs")
-        for t in range(len(rounds), len(deltas)):
-            start = time.perf_counter()
-            training = None
-            if latest is not None:  # the network comes trained: no training before the first round
-                training = Training(fabric, network, parameters, latest, settings)
-                if unfinished is not None:
-                    training.resume(unfinished)
-                    start, unfinished = start - unfinished["seconds"], None
-                while training.epochs < epochs:
-                    training.epoch(dataset, generator, progress)
-                    training.seconds = time.perf_counter() - start
-                    save(training)
-            losses = training.finish() if training else NO_LOSSES
-            before = evaluate(fabric, network, dataset)
-            latest = _cluster(fabric, parameters, fixing.fractions[t], deltas[t], latest, fixing)
-            after = evaluate(fabric, network, dataset)
-            row = {
-                "round": t,
-                "fraction": fixing.fractions[t],
-                "delta_t": deltas[t],
-                "fixed": float(latest.fixed.double().mean()),
-                **describe(read_weights(parameters)[latest.fixed].cpu().numpy()),
-                "top1_before": before.top1,
-                "top1_after": after.top1,
-                **losses,
-                "seconds": round(time.perf_counter() - start, 3),
-                "train_seconds": round(training.seconds, 3) if training else 0.0,
-            }
-            rounds.append(row)
-            on_round(t, row)
-            progress.say(
-                f"fix: round {t + 1}/{len(deltas)}: {row['fixed']:.2%} fixed to {row['centres']} centres, "
-                f"{row['entropy']:.2f} bits, top-1 {before.top1:.2f} -> {after.top1:.2f}, {row['seconds']:.1f} s"
-            )
-            save(None)
-    return rounds
-
-
-def _cluster(
-    fabric: Fabric,
-    parameters: list[nn.Parameter],
-    fraction: float,
-    delta: float,
-    latest: Fixed | None,
-    fixing: Fixing,
-) -> Fixed:
-    """One clustering pass, written into the network: the first process's, for all of them."""
-    parts: tuple[Tensor, ...] = ()
-    if fabric.is_global_zero:
-        found = cluster(
-            read_weights(parameters),
-            fraction,
-            delta,
-            zero_threshold=fixing.zero_threshold,
-            mode=fixing.clustering,
-            fixed=None if latest is None else latest.fixed,
-            distance=fixing.distance,
+        rows += state["rows"]
+        fixer.load_state_dict(state["fixer"])
+        work.progress.say(f"fix: goes on after round {len(rows)}/{rounds}")
+        for row in rows:
+            work.live.log_step(row["round"], row)
+    for round_ in fixer.rounds():
+        epochs = _train(work, fixer, round_) if round_.trains else []
+        start = time.perf_counter()
+        before = evaluate(work.fabric, work.network, work.dataset)
+        outcome = fixer.fix_()
+        after = evaluate(work.fabric, work.network, work.dataset)
+        train_seconds = sum(epoch["seconds"] for epoch in epochs)
+        row = {
+            "round": round_.index,
+            "fraction": round_.fraction,
+            "delta_t": round_.delta,
+            "fixed": outcome.fixed,
+            **describe(fixer.codebook().numpy(), fixer.usage().numpy()),
+            "top1_before": before.top1,
+            "top1_after": after.top1,
+            "loss": _mean(epochs, "loss"),
+            "regulariser": _mean(epochs, "regulariser") if work.settings.alpha > 0 else None,
+            "seconds": round(train_seconds + time.perf_counter() - start, 3),
+            "train_seconds": round(train_seconds, 3),
+        }
+        rows.append(row)
+        work.live.log_step(round_.index, row)
+        work.progress.say(
+            f"fix: round {len(rows)}/{rounds}: {row['fixed']:.2%} fixed to {row['centres']} centres, "
+            f"{row['entropy']:.2f} bits, top-1 {before.top1:.2f} -> {after.top1:.2f}, {row['seconds']:.1f} s"
         )
-        parts = found.values, found.fixed, found.centres
-    if fabric.world_size > 1:
-        parts = fabric.broadcast(tuple(part.cpu() for part in parts))
-    values, fixed, centres = (part.to(fabric.device) for part in parts)
-    write_weights_(parameters, values)
-    return Fixed(fixed, centres)
+        work.keep()
+    return Fixed(rows, list(fixer.parameters), fixer.codebook().numpy(), fixer.usage().numpy())
+
+
+def fixer_for(work: Work) -> WeightFixer:
+    """The library's fixer as the settings have it, over the network as the fabric runs it."""
+    settings, fixing = work.settings, work.settings.fixing
+    return WeightFixer(
+        fixable_parameters(unwrapped(work.network), fixing),
+        delta=settings.delta,
+        alpha=settings.alpha,
+        fractions=fixing.fractions,
+        zero_threshold=fixing.zero_threshold,
+        mode=fixing.clustering,
+        distance=fixing.distance,
+        temperature=fixing.temperature,
+    )
+
+
+def _train(work: Work, fixer: WeightFixer, round_: Round) -> list[Row]:
+    """The training of one round, with a fresh optimiser, towards the centres of the clustering pass before it."""
+    chosen = work.settings.finetune
+    parameters = [each for each in fixer.parameters.values() if each.requires_grad]
+    optimizer = optimizer_for([*parameters, *trainable_besides(work.model, parameters)], chosen)
+    fixer.attach(optimizer)
+    plan = Plan(
+        f"fix: training for round {round_.index + 1}",
+        chosen.epochs,
+        chosen.batch_size,
+        optimizer,
+        ema=chosen.ema,
+        clip_norm=chosen.clip_norm,
+        before_step=partial(_pull, fixer),
+        logged=False,
+    )
+    return train(work, plan)
+
+
+def _pull(fixer: WeightFixer, loss: Tensor) -> dict[str, Tensor]:
+    return {"regulariser": fixer.pull_(loss)}
+
+
+def _mean(epochs: list[Row], name: str) -> float | None:
+    return sum(epoch[name] for epoch in epochs) / len(epochs) if epochs else None

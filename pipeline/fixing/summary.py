@@ -8,40 +8,38 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.base.metrics import entropy_bits, value_counts
+from pipeline.base.metrics import entropy_of_counts
 from wfn.centres import format_terms, term_count
 
 # Values of this many power-of-two terms and more share one column of the rounds' table.
 MANY_TERMS = 6
 
 
-def describe(values: NDArray[np.float32]) -> dict[str, Any]:
-    """Number, entropy in bits and zero share of fixed values [n], and their shares per order.
+def describe(codebook: NDArray[np.float32], usage: NDArray[np.int64]) -> dict[str, Any]:
+    """Number, entropy in bits and zero share of fixed weights, given by their values [k] and how many have each [k].
 
-    order_j is the share of values that are a sum of j powers of two, at best; order_0 is zero.
+    order_j is the share of weights whose value is a sum of j powers of two, at best; order_0 is zero.
     """
-    centres, counts = value_counts(values)
-    terms = np.minimum(term_count(centres), MANY_TERMS)
-    shares = np.bincount(terms, counts, minlength=MANY_TERMS + 1) / max(1, len(values))
+    terms = np.minimum(term_count(codebook), MANY_TERMS)
+    shares = np.bincount(terms, usage, minlength=MANY_TERMS + 1) / max(1, usage.sum())
     return {
-        "centres": len(centres),
-        "entropy": entropy_bits(values),
+        "centres": len(codebook),
+        "entropy": entropy_of_counts(usage),
         "zeros": float(shares[0]),
         **{f"order_{j}": float(share) for j, share in enumerate(shares[:-1])},
         f"order_{MANY_TERMS}_up": float(shares[-1]),
     }
 
 
-def centres_table(values: NDArray[np.float32]) -> pd.DataFrame:
-    """One row per distinct value, the most used first: value, its power-of-two terms, their number, count, share."""
-    centres, counts = value_counts(values)
+def centres_table(codebook: NDArray[np.float32], usage: NDArray[np.int64]) -> pd.DataFrame:
+    """One row per value [k], the most used first: value, its power-of-two terms, their number, count, share."""
     frame = pd.DataFrame(
         {
-            "value": centres,
-            "terms": [format_terms(centre) for centre in centres.tolist()],
-            "term_count": term_count(centres),
-            "count": counts,
-            "share": counts / max(1, len(values)),
+            "value": codebook,
+            "terms": [format_terms(centre) for centre in codebook.tolist()],
+            "term_count": term_count(codebook),
+            "count": usage,
+            "share": usage / max(1, usage.sum()),
         }
     )
     return frame.sort_values(["count", "value"], ascending=[False, True], ignore_index=True)

@@ -168,13 +168,12 @@ def quantise(task: Task) -> Outcome:
         projection.set_width(steps[0])
     for layer in layers:
         attach(layer, MaxScaled(OUTER_BITS) if layer.outer else weights[inner.index(layer)])
-    epochs: list[Any] = []
     for width, count in zip(steps, shares(task.settings.training_epochs, len(steps)), strict=True):
         for projection in projections:
             projection.set_width(width)
-        epochs += task.train(task.sgd(_groups(task, weights, activations)), count, first_epoch=len(epochs))
+        task.train(task.sgd(_groups(task, weights, activations)), count, f"apot, {width} bits")
     bake(layers)
-    return Outcome(epochs, [[layer.weight_name] for layer in layers], task.bits if chosen.activations else None)
+    return Outcome([[layer.weight_name] for layer in layers], task.bits if chosen.activations else None)
 
 
 def _groups(

@@ -21,9 +21,9 @@ def quantise(task: Task) -> Outcome:
     palettizer = DKMPalettizer(task.model, DKMPalettizerConfig(global_config=chosen))
     palettizer.prepare(inplace=True)
     optimizer = task.sgd(task.model.parameters())
-    epochs = task.train(optimizer, task.settings.training_epochs, after_step=palettizer.step)
+    task.train(optimizer, task.settings.training_epochs, after_step=palettizer.step)
     palettizer.finalize(inplace=True)
     for module in task.model.modules():  # notes for the library's converter, which would count as buffers
         for name in [name for name, _ in module.named_buffers(recurse=False) if name.startswith(NOTES)]:
             delattr(module, name)
-    return Outcome(epochs, few_valued(task.model, 2**task.bits))
+    return Outcome(few_valued(task.model, 2**task.bits))

@@ -25,4 +25,4 @@ def quantise(task: Task) -> Outcome:
     # A copy, because the library leaves notes for its converter in the network as buffers.
     palettizer = PostTrainingPalettizer(copy.deepcopy(task.model), PostTrainingPalettizerConfig(global_config=chosen))
     task.model.load_state_dict(palettizer.compress(num_kmeans_workers=1).state_dict(), strict=False)
-    return Outcome([], few_valued(task.model, 2**task.bits))
+    return Outcome(few_valued(task.model, 2**task.bits))

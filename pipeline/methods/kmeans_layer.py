@@ -14,4 +14,4 @@ BITS = range(1, 9)
 
 def quantise(task: Task) -> Outcome:
     """Cluster every layer by itself."""
-    return fine_tuned(task, [[layer.weight] for layer in weight_layers(task.model)])
+    return fine_tuned(task, [{layer.weight_name: layer.weight} for layer in weight_layers(task.model)])

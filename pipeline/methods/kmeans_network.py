@@ -14,5 +14,4 @@ BITS = range(1, 13)
 
 def quantise(task: Task) -> Outcome:
     """Cluster all weights together."""
-    fixing = task.settings.fixing
-    return fine_tuned(task, [fixable_parameters(task.model, fixing.parameters, batch_norm=fixing.fix_batch_norm)])
+    return fine_tuned(task, [fixable_parameters(task.model, task.settings.fixing)])

@@ -43,6 +43,6 @@ def quantise(task: Task) -> Outcome:
     layers = weight_layers(task.model)
     for layer in layers:
         attach(layer, LearnedStep(layer.weight, OUTER_BITS if layer.outer else task.bits))
-    epochs = task.train(task.sgd(task.model.parameters()), task.settings.training_epochs)
+    task.train(task.sgd(task.model.parameters()), task.settings.training_epochs)
     bake(layers)
-    return Outcome(epochs, [[layer.weight_name] for layer in layers])
+    return Outcome([[layer.weight_name] for layer in layers])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.base.metrics import Layer, Role
+from pipeline.base.settings import Fixing
+from wfn.parameters import LAYERS, choose
 
 
 def layers(model: nn.Module) -> Iterator[Layer]:
@@ -26,34 +27,26 @@ def layers(model: nn.Module) -> Iterator[Layer]:
         yield Layer(name, roles, parameter.detach().cpu().numpy().ravel())
 
 
-def fixable_parameters(
-    model: nn.Module, which: Literal["layers", "all"] = "layers", *, batch_norm: bool
-) -> list[nn.Parameter]:
-    """The parameters that are fixed, each once, tied or not (method, section 2).
+def fixable_parameters(model: nn.Module, fixing: Fixing) -> dict[str, nn.Parameter]:
+    """The parameters that are fixed, by name, each once, tied or not (method, section 2).
 
     layers: weights and biases of convolution, linear and, if wanted, batch-norm modules. all: every other parameter as
     well, such as tokens, embeddings, layer norm and layer scale.
     """
-    found: dict[int, nn.Parameter] = {}
-    for module in model.modules():
-        is_norm = isinstance(module, _BatchNorm)
-        is_layer = isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
-        if batch_norm if is_norm else is_layer or which == "all":
-            for parameter in module.parameters(recurse=False):
-                found.setdefault(id(parameter), parameter)
-    return list(found.values())
+    norms = [
+        f"{name}.{own}".lstrip(".")
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm)
+        for own, _ in module.named_parameters(recurse=False)
+    ]
+    included = "all" if fixing.parameters == "all" else LAYERS
+    return choose(model, included, () if fixing.fix_batch_norm else norms)
 
 
 def trainable_besides(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
     """The trainable parameters of `model` that are not among `parameters`."""
     given = {id(parameter) for parameter in parameters}
     return [each for each in model.parameters() if each.requires_grad and id(each) not in given]
-
-
-def names_of(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[str]:
-    """The names of `parameters` in the order in which `layers` yields them; tied ones at their first name."""
-    wanted = {id(parameter) for parameter in parameters}
-    return [name for name, parameter in model.named_parameters() if id(parameter) in wanted]
 
 
 def buffer_bytes(model: nn.Module) -> int:

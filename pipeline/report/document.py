@@ -26,17 +26,18 @@ DRAWN_ONLY = {"distribution", "moved"}
 class Results:
     """Everything that a report is made of.
 
-    fixed: the run of stage `fix` first, then its repeats and the sweep. quantised: those of stage `quantise`.
-    made: name, DVC stage and run of each, in the order of the pipeline. card: of the data set. commit: of the code that
+    fixed: the run of stage `fix` first, then its repeats and the sweep. variants, quantised: those of these stages.
+    made: every run by its DVC stage, in the order of the pipeline. card: of the data set. commit: of the code that
     made the report.
     """
 
     baseline: Run
     fixed: Sequence[Run]
+    variants: Sequence[Run]
     quantised: Sequence[Run]
     explore_baseline: Run
     explored: Sequence[Run]
-    made: Sequence[tuple[str, str, Run]]
+    made: Mapping[str, Run]
     card: Mapping[str, Any]
     commit: str
 
@@ -78,7 +79,7 @@ def _frames(settings: Settings, results: Results, published_file: Path) -> dict[
         "published": tables.beside_published(comparison, same),
         "published-same": same,
         "published-elsewhere": elsewhere,
-        "quantisers": tables.quantisers(baseline, results.fixed, results.quantised, settings.training_epochs),
+        "quantisers": tables.quantisers(baseline, [*results.fixed, *results.variants], results.quantised),
         "fates": tables.fates(main),
         "representation": tables.representation(results.fixed, layout),
         "exploration": tables.explored(results.explore_baseline, results.explored),

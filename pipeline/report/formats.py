@@ -58,7 +58,6 @@ COLUMNS = {
     "shift_adds": ("Shift-adds per multiplication", "{:.3f}"),
     "fix_batch_norm": ("Batch-norm fixed", "{}"),
     "stage": ("Command", "dvc repro {}"),
-    "name": ("Result", "{}"),
     "seed": ("Seed", "{:.0f}"),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ METHODS = {
     "uniform": "Uniform (LSQ)",
     "kmeans_layer": "k-means per layer",
     "kmeans_network": "k-means, whole network",
-    "wfn_one_shot": "WFN, one shot",
 }
 
 
@@ -51,15 +50,20 @@ def _measured(run: Run, baseline: Run) -> dict[str, Any]:
     }
 
 
-def quantisers(baseline: Run, fixed: Sequence[Run], quantised: Sequence[Run], fixing_epochs: int) -> pd.DataFrame:
+def quantisers(baseline: Run, fixed: Sequence[Run], quantised: Sequence[Run]) -> pd.DataFrame:
     """WFN against other methods on the same baseline: one row per setting, means over its runs with different seeds.
 
-    fixing_epochs: what WFN trains in all rounds. The columns *_spread are standard deviations over the runs, empty for
+    fixed: the variants too. The columns *_spread are standard deviations over the runs, empty for
     a single one. Sizes are those of the whole network.
     """
     rows = [{"method": "Baseline", "seed": None, **_sizes(baseline, baseline)}]
     for run in fixed:
-        setting = {"method": "WFN", "epochs": fixing_epochs, **_chosen(run, "delta", "alpha", "seed")}
+        trained = len(run.settings["fixing"]["fractions"]) - 1
+        setting = {
+            "method": "WFN" if trained else "WFN, one shot",
+            "epochs": trained * run.settings["finetune"]["epochs"],
+            **_chosen(run, "delta", "alpha", "seed"),
+        }
         rows.append(setting | _sizes(run, baseline))
     for run in quantised:
         method = run.settings["method"]
@@ -175,22 +179,22 @@ def representation(runs: Sequence[Run], layout: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows.values()).sort_values(["alpha", "delta"], ascending=[True, False], ignore_index=True)
 
 
-def provenance(runs: Sequence[tuple[str, str, Run]]) -> pd.DataFrame:
-    """How each result was made: its name, the DVC stage, the settings that tell it apart, and what its work cost.
+def provenance(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """How each result was made, by DVC stage: the settings that tell it apart, and what its work cost.
 
     of_plain: images per second as a share of those of the baseline's training, of the same network.
     """
     keys = ("method", "bits", "delta", "alpha", "seed")
-    plain = {run.settings["model"]["name"]: run.images_per_second for _, stage, run in runs if stage in PLAIN}
+    plain = {run.settings["model"]["name"]: run.images_per_second for stage, run in runs.items() if stage in PLAIN}
     rows = []
-    for name, stage, run in runs:
+    for stage, run in runs.items():
         speed, of_baseline = run.images_per_second, plain.get(run.settings["model"]["name"])
         costs = {
             "seconds": run.seconds,
             "images_per_second": speed,
             "of_plain": speed / of_baseline if speed and of_baseline else None,
         }
-        rows.append({"name": name, "stage": stage, **_chosen(run, *keys), **costs})
+        rows.append({"stage": stage, **_chosen(run, *keys), **costs})
     return pd.DataFrame(rows).astype({"images_per_second": float, "of_plain": float})
 
 

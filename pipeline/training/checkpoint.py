@@ -10,8 +10,9 @@ import hashlib
 import io
 import json
 import shutil
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,25 @@ FOLDER = ".ckpt"
 STATE = "state.pt"
 # An epoch that ends sooner after the last checkpoint is not worth one.
 SECONDS_BETWEEN = 30.0
+CODE = Path(__file__).parents[2]
+PACKAGES, LOOKING_ON = ("wfn", "pipeline", "stages"), CODE / "pipeline" / "watching"
 
 
-def key_of(settings: Mapping[str, Any], inputs: list[Path]) -> str:
+def checkpoint_name(settings: Mapping[str, Any], inputs: Sequence[Path]) -> str:
     """A name for work with these settings, input files, code and version of torch."""
     digest = hashlib.sha256(json.dumps([settings, torch.__version__], sort_keys=True).encode())
-    code = sorted(Path(__file__).parent.rglob("*.py"))
-    for path in [*inputs, *code]:
+    for path in [*inputs, *code_files()]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def code_files() -> list[Path]:
+    """The files of this project that this process has loaded, but for those that only look on."""
+    loaded = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
+    packages = [CODE / package for package in PACKAGES]
+    ours = {path for path in loaded if any(package in path.parents for package in packages)}
+    return sorted(path for path in ours if LOOKING_ON not in path.parents)
 
 
 class Checkpoint:
@@ -50,30 +60,28 @@ class Checkpoint:
         """The state where the work was broken off; None where it has not begun. Every process reads it."""
         if not (self._folder / STATE).exists():
             return None
-        state = torch.load(self._folder / STATE, map_location="cpu", weights_only=True)
-        _set_random_states(state.pop("random"))
-        return dict(state)
+        return dict(torch.load(self._folder / STATE, map_location="cpu", weights_only=True))
 
     def due(self) -> bool:
         """Whether the last checkpoint is old enough for another; the first process decides for all."""
         return time.monotonic() - self._saved_at >= SECONDS_BETWEEN
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep tensors and plain values, with torch's random states; the first process writes."""
+        """Keep tensors and plain values; the first process writes."""
         if self._fabric.is_global_zero:
             content = io.BytesIO()
-            torch.save({**state, "random": _random_states()}, content)
+            torch.save(dict(state), content)
             write_files(self._folder, {STATE: content.getvalue()})
         self._saved_at = time.monotonic()
 
 
 @contextmanager
-def resumable(fabric: Fabric, settings: Mapping[str, Any], inputs: list[Path]) -> Iterator[Checkpoint]:
+def resumable(fabric: Fabric, settings: Mapping[str, Any], inputs: Sequence[Path]) -> Iterator[Checkpoint]:
     """The checkpoint of the work inside, which is removed when that has ended well.
 
     Raises InputError where another process is at the same work: what a killed command has left running, for example.
     """
-    folder = repository() / FOLDER / key_of(settings, inputs)
+    folder = repository() / FOLDER / checkpoint_name(settings, inputs)
     lock = FileLock(f"{folder}.lock")
     if fabric.is_global_zero:
         folder.parent.mkdir(exist_ok=True)
@@ -93,11 +101,13 @@ def resumable(fabric: Fabric, settings: Mapping[str, Any], inputs: list[Path]) -
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def _random_states() -> dict[str, Any]:
+def random_states() -> dict[str, Any]:
+    """torch's own random states, of the CPU and of every GPU."""
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 
 
-def _set_random_states(states: Mapping[str, Any]) -> None:
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """Put back what `random_states` gave; those of GPUs where there are as many of them."""
     torch.set_rng_state(states["cpu"])
     if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])

@@ -11,12 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Steps:
-    """A known number of steps of one job, of which some may be done already; used as a context manager.
+    """A known number of steps of one job; used as a context manager.
 
     quiet: say nothing, as all processes but the first one do.
     """
 
-    def __init__(self, title: str, total: int, done: int = 0, quiet: bool = False) -> None:
+    def __init__(self, title: str, total: int, quiet: bool = False) -> None:
         self._quiet = quiet
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -27,7 +27,7 @@ class Steps:
             disable=quiet or not sys.stderr.isatty(),
             transient=True,
         )
-        self._task = self._bar.add_task(title, total=total, completed=done)
+        self._task = self._bar.add_task(title, total=total)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -38,9 +38,9 @@ class Steps:
     ) -> None:
         self._bar.stop()
 
-    def advance(self) -> None:
-        """One step is done."""
-        self._bar.advance(self._task)
+    def advance(self, steps: int = 1) -> None:
+        """So many steps are done."""
+        self._bar.advance(self._task, steps)
 
     def say(self, line: str) -> None:
         """A line that stays: above the bar, and in the log."""

@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from filelock import FileLock
 
 from pipeline.base.errors import first_line
 from pipeline.base.results import Run, repository
+from pipeline.watching.labels import Label
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,15 +60,6 @@ def logged_keys(path: Path) -> set[str]:
             return {value for (value,) in connection.execute(query, (KEY,))}
     except sqlite3.DatabaseError:  # not one that MLflow has set up
         return set()
-
-
-@dataclass(frozen=True)
-class Label:
-    """How a run is called: its experiment, its name for people, and the DVC stage that makes it."""
-
-    experiment: str
-    name: str
-    stage: str
 
 
 def complete(runs: Sequence[tuple[Label, Run]]) -> int:

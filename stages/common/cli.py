@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import yaml
 from pipeline.base.errors import InputError
 
 Changes = Annotated[list[str], typer.Option("--set", help="key=value instead of the one in params.yaml; repeatable.")]
+Explore = Annotated[bool, typer.Option("--explore", help="The small network and the rounds of explore in params.yaml.")]
 
 
 def changes(given: Sequence[str]) -> dict[str, Any]:
@@ -48,6 +50,11 @@ def run(stage: Callable[..., None]) -> None:
         typer.echo(f"error: {message}", err=True)
         raise typer.Exit(2)
 
+    if sys.argv[1:] == ["--version"]:
+        from wfn import __version__  # brings torch along
+
+        typer.echo(f"weight-fixing {__version__}")
+        return
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(help=stage.__doc__)(guarded)
     app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,13 +28,18 @@ from pipeline.data import memory, streaming
 from pipeline.data.dataset import Dataset
 from pipeline.network.build import build, input_settings
 from pipeline.network.weights import load_weights, weight_bytes
-from pipeline.training import device
-from pipeline.watching.tracking import LiveRun
+from pipeline.training.device import launch
+from pipeline.training.work import Work
+
+
+def stage_name(otherwise: str) -> str:
+    """The DVC stage that this process is, with its cell; `otherwise` where DVC has not started it."""
+    return os.environ.get("DVC_STAGE", otherwise)
 
 
 def device_and_data(settings: Settings, data: Path) -> tuple[Fabric, Dataset]:
     """The device to work on, and on it the data set that stage data prepared."""
-    fabric = device.launch(settings.hardware, settings.seed)
+    fabric = launch(settings.hardware, settings.seed)
     expected = input_settings(settings.model)
     dataset: Dataset
     if settings.data.storage == "files":
@@ -51,34 +57,32 @@ def baseline_network(settings: Settings, baseline: Path) -> nn.Module:
     return model
 
 
-class Cost(NamedTuple):
-    """Seconds of the work, and of that, seconds of training so many images."""
+class Result(NamedTuple):
+    """What a run has to say.
 
+    rows: one per round or epoch. seconds: of the work; train_seconds: of that, of training so many `epochs`. tables:
+    further ones, by file name.
+    """
+
+    metrics: Mapping[str, Any]
+    rows: pd.DataFrame
     seconds: float
-    images: int
     train_seconds: float
+    epochs: int
+    tables: Mapping[str, pd.DataFrame]
 
 
-def write_run(
-    out: Path,
-    model: nn.Module,
-    metrics: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    rows: pd.DataFrame,
-    cost: Cost,
-    tables: Mapping[str, pd.DataFrame],
-    fabric: Fabric,
-    live: LiveRun,
-) -> None:
-    """Write a finished run, its further tables by file name, and complete its log; the first process does."""
-    if not fabric.is_global_zero:
+def write_run(out: Path, work: Work, result: Result) -> None:
+    """Write a finished run and complete its log; the first process does."""
+    if not work.fabric.is_global_zero:
         return
+    images = result.epochs * work.dataset.card["train"]["images"]
     files = {
-        WEIGHTS: weight_bytes(model),
-        METRICS: to_json(metrics),
-        SETTINGS: to_json(settings),
-        TIMING: timing(*cost),
-        ITERATIONS: to_csv(rows),
+        WEIGHTS: weight_bytes(work.model),
+        METRICS: to_json(result.metrics),
+        SETTINGS: to_json(work.job.decides),
+        TIMING: timing(result.seconds, images, result.train_seconds),
+        ITERATIONS: to_csv(result.rows),
     }
-    write_files(out, files | {name: to_csv(table) for name, table in tables.items()})
-    live.finish(read_run(out))
+    write_files(out, files | {name: to_csv(table) for name, table in result.tables.items()})
+    work.live.finish(read_run(out))
