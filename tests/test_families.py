@@ -120,13 +120,13 @@ def test_channels_last_parameters_are_read_and_written_where_they_are():
 
 
 def test_a_stem_for_small_images():
-    def build(**stem):
+    def with_stem(**stem):
         given = {"name": "resnet18", "in_chans": 3, "num_classes": 10, "checkpoint": None, "pretrained": False}
         return build(Model.model_validate(given | {"options": {}, "stem": stem or None}), seed=0)
 
     image = torch.zeros(1, 3, 32, 32)
     shapes = {}
-    for name, model in {"cifar": build(kernel=3, stride=1, pool=False), "own": build()}.items():
+    for name, model in {"cifar": with_stem(kernel=3, stride=1, pool=False), "own": with_stem()}.items():
         model.layer1.register_forward_hook(lambda _, inputs, __, name=name: shapes.update({name: inputs[0].shape[2:]}))
         model.eval()(image)
     assert shapes == {"cifar": (32, 32), "own": (8, 8)}
