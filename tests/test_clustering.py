@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from pipeline.base.metrics import entropy_bits
-from wfn import prefix
 from wfn.centres import term_count
 from wfn.clustering import cluster
 
@@ -52,7 +51,6 @@ def assert_same(ours, weights, values, fixed, steps):
     assert sorted(fates) == sorted(zip(weights.tolist(), values, fixed, strict=True))
 
 
-@pytest.mark.parametrize("undecided", [prefix.UNDECIDED, 1])
 # Inverses of tiny weights, which must not drown the sums around a centre far from them.
 @example([0.0, 0.0, 1.0, -6144.0, -8193.0, -8194.0, 1e-45], 0.3, 0.0075, "recluster", "relative")
 @example([2.0, 2.0453805464314903e-35, -1.1875], 0.5, 0.0075, "recluster", "relative")
@@ -60,12 +58,9 @@ def assert_same(ours, weights, values, fixed, steps):
 @example([2.0, 2.0, -1.1754943508222875e-38], 0.975, 0.25, "recluster", "euclidean")
 @settings(max_examples=300, deadline=None)
 @given(weights=weight_lists, fraction=fractions, delta=deltas, mode=modes, distance=distances)
-def test_same_as_oracle(undecided, weights, fraction, delta, mode, distance):
-    """With 1 undecided weight allowed, even short lists go through prefix sums and the radius search."""
+def test_same_as_oracle(weights, fraction, delta, mode, distance):
     weights = vector(weights)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefix, "UNDECIDED", undecided)
-        ours = cluster(weights, fraction, delta, mode=mode, distance=distance)
+    ours = cluster(weights, fraction, delta, mode=mode, distance=distance)
     values, fixed, steps = oracle.cluster(
         weights.tolist(), fraction, delta, mode=mode, distance_kind=distance, zero_threshold=ZERO_THRESHOLD
     )

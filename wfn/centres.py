@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Distance = Literal["relative", "euclidean"]
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 # Below the first term by more than this, a further term no longer fits into a float32 significand.
 FLOAT32_SPAN = 23

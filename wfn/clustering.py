@@ -2,24 +2,22 @@
 
 A pass is a piecewise-constant map of the real line: every step takes an interval of weights around its centre. So the
 weights are sorted once, the free ones are a short list of ranges, votes are differences of ranks, and a step costs
-microseconds, whatever the number of weights.
+microseconds beside the walk over the weights that it takes.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
 
-from wfn.centres import candidate_centres, term_count
-from wfn.line import Distance, Doubles, Floats, FreeRanges, Indices, Line
+from wfn.centres import Distance, Doubles, Floats, candidate_centres, term_count
 from wfn.piecewise import Pieces, map_constant
-from wfn.prefix import Surroundings, longest_prefix
+from wfn.walk import Positions, walk
 
 Mode = Literal["recluster", "incremental"]
 
@@ -82,223 +80,175 @@ def cluster(
         raise ValueError(f"mode = {mode!r}: must be 'recluster' or 'incremental'")
     if distance not in ("relative", "euclidean"):
         raise ValueError(f"distance = {distance!r}: must be 'relative' or 'euclidean'")
+    candidate_centres(delta, 0, zero_threshold, 0.0)  # refuses bad arguments before any work
 
     everything = weights.detach().cpu().contiguous().numpy()
-    wanted = int(len(everything) * fraction)
-    if mode == "incremental" and fixed is not None and fixed.any():
-        keep = fixed.detach().cpu().numpy()
-        free = everything[~keep]
-        greedy = _Pass(free, delta, zero_threshold, distance, restart_order=True)
-        greedy.run(max(0, wanted - int(keep.sum())))
-        values, is_fixed = everything.copy(), keep.copy()
-        values[~keep], is_fixed[~keep] = greedy.apply(free)
-        centres = np.unique(values[is_fixed])
-    else:
-        greedy = _Pass(everything, delta, zero_threshold, distance, restart_order=mode == "incremental")
-        greedy.run(wanted)
-        values, is_fixed = greedy.apply(everything)
-        centres = np.unique(np.array([step.centre for step in greedy.steps], dtype=np.float32))
+    keep = fixed.detach().cpu().numpy() if mode == "incremental" and fixed is not None else None
+    kept = np.unique(everything[:0] if keep is None else everything[keep])
+    ascending = np.sort(everything if keep is None else everything[~keep])
+    if not all(np.isfinite(part[[0, -1]]).all() for part in (kept, ascending) if len(part)):
+        raise ValueError("weights: NaN or infinite values cannot be clustered")
 
-    orders = np.bincount(term_count([step.centre for step in greedy.steps]), [step.taken for step in greedy.steps])
+    greedy = _Pass(ascending, delta, zero_threshold, distance)
+    greedy.run(int(len(everything) * fraction) - (len(everything) - len(ascending)), mode)
+    values, is_fixed = greedy.apply(everything, keep)
+    centres = np.array([step.centre for step in greedy.steps], dtype=np.float32)
+    orders = np.bincount(term_count(centres), [step.taken for step in greedy.steps])
     return Clustering(
         values=torch.from_numpy(values).to(weights.device),
         fixed=torch.from_numpy(is_fixed).to(weights.device),
-        centres=torch.from_numpy(centres).to(weights.device),
+        centres=torch.from_numpy(np.union1d(kept, centres)).to(weights.device),
         order_counts=tuple(int(count) for count in orders),
         steps=tuple(greedy.steps),
     )
 
 
-class _Candidates(NamedTuple):
-    centres: Doubles  # [K] sorted
-    borders: Indices  # [K - 1] positions of the midpoints on the line
-    negative: int  # how many midpoints are negative
-
-
-class _Segment(NamedTuple):
-    """A run of weights with one fate, `start` to `end` on the line; `low` to `high` in value."""
-
-    low: float
-    high: float
-    start: int
-    end: int
-    centre: float  # NaN: still free
-
-
 class _Pass:
-    """The greedy loop over one set of free weights."""
+    """The greedy loop over ascending weights [N], which stand on a ring (see `walk`)."""
 
-    def __init__(
-        self, weights: Floats, delta: float, zero_threshold: float, distance: Distance, *, restart_order: bool
-    ) -> None:
-        candidate_centres(delta, 0, zero_threshold, 0.0)  # refuses bad arguments before any work
-        ascending = np.sort(weights)
-        if len(ascending) and not (math.isfinite(ascending[0]) and math.isfinite(ascending[-1])):
-            raise ValueError("weights: NaN or infinite values cannot be clustered")
-        self.line = Line(ascending, distance)
-        self.free = FreeRanges(len(self.line.weights))
-        self.free_zeros = self.line.zeros
+    def __init__(self, ascending: Floats, delta: float, zero_threshold: float, distance: Distance) -> None:
+        self.ascending = ascending
+        self.size = len(ascending)
         self.steps: list[Step] = []
-        self._delta, self._zero_threshold, self._restart_order = delta, zero_threshold, restart_order
-        self._taken: list[tuple[int, int, float]] = []  # start, end, centre
-        self._candidates: dict[tuple[int, float], _Candidates] = {}
+        self._delta, self._zero_threshold, self._relative = delta, zero_threshold, distance == "relative"
+        self._taken: list[tuple[Positions, float]] = []  # stretches [3, 2] of positions and their centre
+        self._candidates: dict[tuple[int, float], tuple[Doubles, Positions]] = {}
+        self._set_free_(np.array([[0, self.size]]))
 
-    def run(self, wanted: int) -> None:
+    def run(self, wanted: int, mode: Mode) -> None:
         """Take `wanted` of the weights."""
         order, budget = 0, self._delta
         while wanted > 0:
             centre = self._most_voted(order)
-            if centre == 0 and self.line.relative:
-                taken, mean = self._take_zero(budget, wanted)
-            else:
-                taken, mean = self._take(centre, budget, wanted)
+            taken, mean = self._take(centre, budget, wanted)
             if taken:
                 self.steps.append(Step(centre, taken, order, mean))
                 wanted -= taken
                 budget = self._delta
-                order = 0 if self._restart_order else order
+                order = 0 if mode == "incremental" else order
             else:
                 order += 1
                 budget = budget * 2 if order > MAX_ORDER else budget
 
-    # Votes
+    # The free weights
 
-    def _max_abs(self) -> float:
-        """Largest magnitude among the free weights; 0 if there are none."""
-        if self.free.total == 0:
-            return 0.0
-        numbers = [0, self.free.total - 1]
-        if self.line.relative:  # the ends of the line are tiny; the largest of both signs meet at the origin
-            middle = int(self.free.count_before(np.array([self.line.origin]))[0])
-            numbers = [max(0, middle - 1), min(middle, self.free.total - 1)]
-        positions = [self.free.ranges(number, number + 1)[0][0] for number in numbers]
-        return float(np.abs(self.line.weights[positions]).max())
+    def _set_free_(self, ranges: Positions) -> None:
+        """Positions and ends [R, 2] of the ranges of free weights, and how many free weights stand before each."""
+        self._free = ranges
+        self._before = np.cumsum((ranges - ranges[:, :1]).ravel())
 
-    def _candidates_for(self, order: int) -> _Candidates:
-        key = (min(order, MAX_ORDER), self._max_abs())
-        if key not in self._candidates:
-            centres = candidate_centres(self._delta, key[0], self._zero_threshold, key[1])
-            midpoints = (centres[:-1] + centres[1:]) / 2
-            self._candidates[key] = _Candidates(centres, self.line.rank(midpoints, "right"), int((midpoints < 0).sum()))
-        return self._candidates[key]
+    def _free_before(self, positions: Positions) -> Positions:
+        """How many free weights stand before each position [P]."""
+        return np.interp(positions, self._free.ravel(), self._before).astype(np.int64)  # exact: slopes of 0 and 1
+
+    def _end_of(self, number: int) -> int:
+        """A position before which `number` free weights stand."""
+        return int(np.interp(number, self._before, self._free.ravel()))
+
+    def _outside(self, start: int, end: int) -> Positions:
+        """The free ranges [R, 2] from `end` on round the ring to `start`; N is added beyond position N."""
+        ranges = np.clip(np.concatenate([self._free, self._free + self.size]), end, start + self.size)
+        return ranges[ranges[:, 0] < ranges[:, 1]]
+
+    def _take_(self, start: int, end: int, centre: float) -> None:
+        """Give the free weights from `start` to `end` on the ring to a centre."""
+        left = self._outside(start, end)
+        again = left[:, 0] >= self.size
+        self._set_free_(np.concatenate([left[again] - self.size, left[~again]]))
+        laps = np.array([[-self.size], [0], [self.size]]) + np.array([start, end])
+        self._taken.append((np.clip(laps, 0, self.size), centre))
+
+    # One step
+
+    def _up_to(self, values: ArrayLike) -> Positions:
+        """How many weights are at most each of the values [P] float64."""
+        exact = np.asarray(values, dtype=np.float64)
+        # searchsorted would copy all weights to float64; a bound rounded down to float32 is as exact.
+        bounds = exact.astype(np.float32)
+        bounds = np.where(bounds > exact, np.nextafter(bounds, np.float32(-np.inf)), bounds)
+        return np.searchsorted(self.ascending, bounds, side="right")
 
     def _most_voted(self, order: int) -> float:
         """The candidate nearest to the most free weights; the lower one of equals."""
-        candidates = self._candidates_for(order)
-        below, total = self.free.count_before(candidates.borders), self.free.total
-        if self.line.relative:  # from positions, positives first, to ascending order with the zeros between
-            positives = self.free.count_before(np.array([self.line.origin]))
-            split = candidates.negative
-            below = np.concatenate([below[:split] - positives, below[split:] + total - positives + self.free_zeros])
-            total += self.free_zeros
-        votes = np.diff(below, prepend=0, append=total)
-        return float(candidates.centres[np.argmax(votes)])
-
-    # Taking
-
-    def _record(self, first: int, last: int, centre: float) -> None:
-        self._taken += [(start, end, centre) for start, end in self.free.take_(first, last)]
-
-    def _take_zero(self, budget: float, limit: int) -> tuple[int, float]:
-        """Give weights to zero by relative distance: 0 below the threshold, 1 for all others."""
-        total = self.free.total
-        small_end, origin, small_start = self.free.count_before(
-            np.concatenate(
-                [
-                    self.line.rank(np.array([self._zero_threshold]), "left"),
-                    [self.line.origin],
-                    self.line.rank(np.array([-self._zero_threshold]), "right"),
-                ]
-            )
-        ).tolist()
-        # Free of charge, lower weights first; the line has the positive weights before the negative ones.
-        from_negatives = min(limit, total - small_start)
-        from_zeros = min(limit - from_negatives, self.free_zeros)
-        from_positives = min(limit - from_negatives - from_zeros, small_end)
-        chosen = [(small_start, small_start + from_negatives), (0, from_positives)]
-        at_zero = from_negatives + from_zeros + from_positives
-        if budget >= 1:
-            from_negatives = min(limit - at_zero, small_start - origin)
-            from_positives = min(limit - at_zero - from_negatives, origin - small_end)
-            chosen += [(origin, origin + from_negatives), (small_end, small_end + from_positives)]
-            at_distance_1 = from_negatives + from_positives
-        else:
-            at_distance_1 = 0
-        self.free_zeros -= from_zeros
-        for first, last in sorted(chosen, reverse=True):  # from the back, so that the numbers in front stay
-            self._record(first, last, 0.0)
-        return at_zero + at_distance_1, float(at_distance_1 > 0)
+        largest = float(np.abs(self.ascending[[self._free[0, 0], self._free[-1, 1] - 1]]).max())
+        key = (min(order, MAX_ORDER), largest)
+        if key not in self._candidates:
+            centres = candidate_centres(self._delta, key[0], self._zero_threshold, largest)
+            self._candidates[key] = centres, self._up_to((centres[:-1] + centres[1:]) / 2)
+        centres, borders = self._candidates[key]
+        votes = np.diff(self._free_before(borders), prepend=0, append=self._before[-1])
+        return float(centres[np.argmax(votes)])
 
     def _take(self, centre: float, budget: float, limit: int) -> tuple[int, float]:
-        """Give the weights within the budget to a centre: those at distance 0, then the longest prefix."""
-        around = Surroundings(self.line, self.free, centre, self._zero_threshold if centre == 0 else 0.0)
-        equal = around.last - around.first
+        """Give at most `limit` weights to a centre: those at distance 0, then the nearest within the budget.
+
+        Returns how many, and the mean distance of the latter.
+        """
+        # Free of charge: weights equal to the centre, or for the zero centre all below the threshold.
+        if centre == 0:
+            low, high = self._up_to((-self._zero_threshold, np.nextafter(self._zero_threshold, -np.inf)))
+        else:
+            low, high = self._up_to((np.nextafter(centre, -np.inf), centre))
+        before, until = self._free_before(np.array([low, high])).tolist()
+        equal = until - before
         if equal >= limit:
-            self._record(around.first, around.first + limit, centre)
+            self._take_(low, self._end_of(before + limit), centre)
             return limit, 0.0
-        ball = longest_prefix(around, budget, limit - equal)
-        self._record(around.first - ball.left, around.last + ball.right, centre)
-        return equal + ball.count, ball.total / max(1, ball.count)
+        if centre == 0 and self._relative:  # all others are at distance 1
+            self._take_(low, high, centre)
+            if budget < 1:
+                return equal, 0.0
+            self._take_(0, self._end_of(limit - equal), centre)
+            return limit, 1.0
+        ranges = self._outside(low, high)
+        start, end, count, total = walk(self.ascending, ranges, centre, budget, limit - equal, self._relative)
+        if equal + count:
+            self._take_(start, end, centre)
+        return equal + count, total / max(1, count)
 
     # The map
 
-    def apply(self, weights: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """The pass as a map of the weights [N] it was made from, in any order: values [N] and fixed [N]."""
-        segments = self._segments()
+    def _runs(self) -> tuple[Positions, Floats]:
+        """All weights as runs of one fate: borders [R + 1] and centres [R], NaN for a free run."""
+        borders = np.unique(np.concatenate([[[0, self.size]], *(stretches for stretches, _ in self._taken)]))
+        centres = np.full(len(borders) - 1, np.nan, dtype=np.float32)
+        for stretches, centre in reversed(self._taken):  # a stretch may hold what was taken before it
+            for start, end in np.searchsorted(borders, stretches):
+                centres[start:end] = centre
+        return borders, centres
+
+    def apply(self, weights: Floats, keep: NDArray[np.bool_] | None) -> tuple[Floats, NDArray[np.bool_]]:
+        """The pass as a map of weights [N] of any order, those of `keep` [N] left out: values [N] and fixed [N]."""
+        borders, centres = self._runs()
+        low, high = self.ascending[borders[:-1]], self.ascending[borders[1:] - 1]
         # Equal weights that were cut apart get a piece of their own, marked inf, and are dealt out afterwards.
-        cut = {one.high for one, following in pairwise(segments) if one.high == following.low}
-        pieces: list[tuple[float, float]] = []  # upper end, centre
-        for segment in segments:
-            whole = segment.high not in cut
-            if whole or segment.low < segment.high:
-                upper = segment.high if whole else float(np.nextafter(np.float32(segment.high), np.float32(-np.inf)))
-                pieces.append((upper, segment.centre))
-            if not whole and pieces[-1:] != [(segment.high, math.inf)]:
-                pieces.append((segment.high, math.inf))
-        table = np.array([*pieces, (math.inf, math.nan)], dtype=np.float32)
-        values, fixed = map_constant(Pieces.build(table[:, 0].copy(), LEADING_BITS), weights, table[:, 1].copy())
-        if cut:
-            self._deal_out(weights, cut, segments, values, fixed)
+        cut = np.unique(high[:-1][high[:-1] == low[1:]])
+        upper = np.union1d(high, np.nextafter(cut, np.float32(-np.inf)))
+        constant = centres[np.searchsorted(high, upper)]
+        constant[np.isin(upper, cut)] = np.inf
+        pieces = Pieces.build(np.append(upper, np.float32(np.inf)), LEADING_BITS)
+        values, fixed = map_constant(pieces, weights, np.append(constant, np.float32(np.nan)))
+        if keep is not None:
+            np.copyto(values, weights, where=keep)
+            fixed |= keep
+        if len(cut):
+            _deal_out_(values, fixed, weights, cut, np.searchsorted(self.ascending, cut), borders, centres)
         return values, fixed
 
-    def _segments(self) -> list[_Segment]:
-        """All weights as runs of one fate, ascending."""
-        size, origin = len(self.line.weights), self.line.origin
-        runs = sorted([*self._taken, *((start, end, math.nan) for start, end in self.free.ranges(0, self.free.total))])
-        halves: tuple[list[_Segment], list[_Segment]] = ([], [])
-        for start, end, centre in runs:
-            for half, low, high in ((0, start, min(end, origin)), (1, max(start, origin), min(end, size))):
-                if low < high:
-                    first, last = self.line.weights[[low, high - 1]].tolist()
-                    halves[half].append(_Segment(first, last, low, high, centre))
-        if not self.line.relative:
-            return halves[0] + halves[1]
-        zeros = ((self.line.zeros - self.free_zeros, 0.0), (self.free_zeros, math.nan))
-        return halves[1] + [_Segment(0.0, 0.0, 0, count, centre) for count, centre in zeros if count] + halves[0]
 
-    def _deal_out(
-        self,
-        weights: Floats,
-        cut: set[float],
-        segments: list[_Segment],
-        values: Floats,
-        fixed: NDArray[np.bool_],
-    ) -> None:
-        """Weights whose value several segments share: so many to each segment, in the order of the weights."""
-        marked = np.flatnonzero(np.isinf(values))
-        marked = marked[np.argsort(weights[marked], kind="stable")]
-        shares = []
-        for segment in segments:
-            if segment.low == segment.high:
-                shares += [(segment.end - segment.start, segment.centre)] * (segment.low in cut)
-                continue
-            first, last = (
-                self.line.rank(np.array([segment.low]), "right"),
-                self.line.rank(np.array([segment.high]), "left"),
-            )
-            shares += [(int(first[0]) - segment.start, segment.centre)] * (segment.low in cut)
-            shares += [(segment.end - int(last[0]), segment.centre)] * (segment.high in cut)
-        counts, centres = zip(*shares, strict=True)
-        dealt = np.repeat(np.array(centres, dtype=np.float32), counts)
-        fixed[marked] = ~np.isnan(dealt)
-        values[marked] = np.where(np.isnan(dealt), weights[marked], dealt)
+@njit(cache=True)
+def _deal_out_(values, fixed, weights, cut, positions, borders, centres):  # type: ignore[no-untyped-def]
+    """Weights that are marked inf, each equal to one of `cut` [C], get the centres of their runs in their order.
+
+    positions [C]: where the weights of each value begin.
+    """
+    runs = np.searchsorted(borders, positions, side="right") - 1
+    for i in range(len(values)):
+        if values[i] == np.inf:
+            which = np.searchsorted(cut, weights[i])
+            if positions[which] == borders[runs[which] + 1]:
+                runs[which] += 1
+            positions[which] += 1
+            centre = centres[runs[which]]
+            fixed[i] = centre == centre
+            values[i] = centre if fixed[i] else weights[i]

@@ -20,7 +20,7 @@ import torch
 from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 
-from wfn.line import Distance, Doubles, Floats
+from wfn.centres import Distance, Doubles, Floats
 from wfn.threads import follow_torch
 
 Ints = NDArray[np.int32]
