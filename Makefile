@@ -1,4 +1,5 @@
-# `make repro` reproduces the results, `make test` checks the code. Each sets up what it needs.
+# `make repro` reproduces the results, `make check` checks the code in a minute, `make test` all of it, the pipeline
+# included. Each sets up what it needs.
 
 UV_VERSION := 0.13.9
 UV ?= $(shell command -v uv || echo .tools/bin/uv)
@@ -8,15 +9,21 @@ unexport PYTHONDONTWRITEBYTECODE
 # Everything that uv makes stays in the clone, but for its shared download cache.
 RUN = $(UV) run --frozen
 
-.PHONY: repro test lint format ui
+PYTEST = OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: repro check test lint format ui
 
 repro: .venv
 	@$(RUN) python -m stages.check
 	$(RUN) dvc repro
 	@echo "Results: open reports/*/index.html; runs in MLflow: make ui"
 
+# Without the tests that need a finished `make repro`, and with fewer random examples.
+check: .venv lint
+	$(PYTEST) -m "not pipeline" --hypothesis-profile quick
+
 test: .venv lint
-	OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 lint: .venv
 	$(RUN) ruff check .

@@ -3,10 +3,11 @@
 import hashlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import hypothesis
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from playwright.sync_api import Page, sync_playwright
 
 from pipeline.base.settings import Quantiser, Settings, load_settings
@@ -22,14 +24,21 @@ from pipeline.data.memory import InMemory, prepare
 from pipeline.network.build import build
 from pipeline.training import device
 
-# The same examples in every run of CI; new ones on every other.
+# The same examples in every run of CI; new ones on every other, and fewer in `make check`.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("quick", max_examples=20)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parent.parent
-# Begun first: whatever else there is fits beside them.
-LONGEST = ("test_readme.py", "test_pipeline.py")
+# Two processes take the files in this order, then the others. The first file begins with the `make repro` that all tests
+# of the marker share: long files that do without it fill that time for the other process.
+ORDER = (
+    "test_readme_settings.py",
+    *("test_scale.py", "test_benchmarks.py", "test_resume.py", "test_wheel.py"),
+    *("test_readme_pictures.py", "test_repro.py", "test_broken_off.py", "test_new_method.py", "test_wrong_input.py"),
+    "test_mlflow_page.py",
+)
 TINY = {
     "model": {"name": "test_resnet"},
     "pretrain": {"epochs": 1, "batch_size": 64},
@@ -38,8 +47,12 @@ TINY = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    for item in items:
+        if "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker("pipeline")
+    items.sort(key=lambda item: ORDER.index(item.path.name) if item.path.name in ORDER else len(ORDER))
 
 
 @pytest.fixture(scope="session")
@@ -122,10 +135,8 @@ def write_tiny_profile(clone: Path) -> None:
     params.write_text(small.replace("grid:\n  delta:\n    - 0.015\n", "grid:\n  delta:\n    - 0.01\n"))
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Path:
+def make_clone(folder: Path) -> None:
     """A clone of the working tree, with the small profile committed and this environment as its own."""
-    folder = tmp_path_factory.mktemp("clone") / "project"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     changed = subprocess.run(
         ["git", "ls-files", "--modified", "--others", "--exclude-standard", "--deduplicate"],
@@ -141,30 +152,70 @@ def clone(tmp_path_factory) -> Path:
     subprocess.run(["git", "config", "user.email", "test@example.invalid"], cwd=folder, check=True)
     subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
     subprocess.run(["git", "commit", "--quiet", "--message", "small profile"], cwd=folder, check=True)
+
+
+def copy_clone(source: Path, folder: Path) -> None:
+    """A copy with everything that has been made there; MLflow's database holds absolute paths of its artifacts."""
+    shutil.copytree(source, folder, symlinks=True)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            change = f"update {table} set {column} = replace({column}, ?, ?)"
+            connection.execute(change, (source.as_uri(), folder.as_uri()))
+
+
+def run_in(clone: Path, command: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run a command line in a clone as a person would, with the environment activated."""
+    return subprocess.run(
+        ["bash", "-c", f"set -e; . .venv/bin/activate; {command}"],
+        cwd=clone, env=clean_environment() | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> tuple[Path, str]:
+    """A clone in which `make repro` has run, once for all processes of this test run, and what it printed.
+
+    For copying: nothing may change in it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    project, log = folder / "finished", folder / "finished.log"
+    with FileLock(folder / "finished.lock"):
+        if not project.exists():
+            make_clone(project)
+            done = run_in(project, "make repro")
+            log.write_text(done.stdout + done.stderr)
+    printed = log.read_text()
+    assert "Results: open" in printed, printed
+    return project, printed
+
+
+@pytest.fixture(scope="module")
+def clone(finished, tmp_path_factory) -> Path:
+    """A clone in which `make repro` has run, for the tests of one file. Tests that use it are marked `pipeline`."""
+    folder = tmp_path_factory.mktemp("clone") / "project"
+    copy_clone(finished[0], folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def repro(finished) -> str:
+    """What `make repro` printed."""
+    return finished[1]
 
 
 @pytest.fixture(scope="module")
 def shell(clone):
-    """Run a command line in the clone as a person would, with the environment activated."""
+    """Run a command line in the clone as a person would; fails with what it said where it fails."""
 
     def run(command: str, *, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            ["bash", "-c", f"set -e; . .venv/bin/activate; {command}"],
-            cwd=clone, env=clean_environment() | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        done = run_in(clone, command, **environment)
         if check:
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
 
     return run
-
-
-@pytest.fixture(scope="module")
-def repro(shell) -> str:
-    """`make repro`, once; returns what it printed."""
-    done = shell("make repro")
-    return done.stdout + done.stderr
 
 
 def files_of(folder: Path) -> dict[str, str]:

@@ -1,0 +1,16 @@
+"""The README and its commands, for the tests that run them."""
+
+import re
+
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL) for line in block.splitlines()
+]
+# What every clone in the tests begins with, what runs the tests, and what test_mlflow_page.py starts.
+ELSEWHERE = {"make repro", ". .venv/bin/activate", "make test", "make ui"}
+_PLAIN = [command for command in COMMANDS if command not in ELSEWHERE]
+# A person's own pictures, with the profile mine; other settings of the default profile.
+PICTURES = [command for command in _PLAIN if "mine" in command]
+SETTINGS = [command for command in _PLAIN if "mine" not in command]

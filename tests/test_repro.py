@@ -1,0 +1,94 @@
+"""`make repro` in a clone with a small profile: what came out, and that nothing is done twice."""
+
+import json
+import re
+import sqlite3
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+import torch
+from conftest import files_of
+from safetensors.torch import load_file
+
+
+def test_make_repro(clone, repro):
+    folder = clone / "runs" / "mnist5k" / "fix"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    weights = load_file(folder / "model.safetensors")
+    assert metrics["unique"] == len(torch.cat([v.flatten() for k, v in weights.items() if is_parameter(k)]).unique())
+    assert metrics["quantised_parameters"] == metrics["parameters"]
+    iterations = pd.read_csv(folder / "iterations.csv")
+    assert iterations["fraction"].tolist() == [0.6, 0.9, 1.0]
+    assert iterations["delta_t"].tolist() == pytest.approx([0.03, 0.02, 0.01])
+    for column in ("fixed", "centres", "entropy", "zeros", "order_1", "top1_before", "top1_after", "seconds"):
+        assert iterations[column].notna().all()
+    centres = pd.read_csv(folder / "centres.csv")
+    assert centres["count"].sum() == metrics["quantised_parameters"]
+    assert (clone / "reports" / "mnist5k" / "index.html").stat().st_size > 10_000
+    assert "fix: round 3/3: 100.00% fixed" in repro
+
+
+def is_parameter(name):
+    return not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+
+
+def test_two_runs_of_one_setting_are_the_same(clone):
+    """The grid's only cell is the setting of `fix`, run by another process: all but the seconds must be equal."""
+    fix, cell = clone / "runs/mnist5k/fix", clone / "runs/mnist5k/sweep/delta-0.01_alpha-0.4"
+    one, other = files_of(fix), files_of(cell)
+    rounds, again = (
+        pd.read_csv(folder / "iterations.csv").drop(columns=["seconds", "train_seconds"]) for folder in (fix, cell)
+    )
+    pd.testing.assert_frame_equal(rounds, again)
+    for name in ("iterations.csv", "timing.json"):
+        del one[name], other[name]
+    assert one == other
+    assert (
+        sorted(one) == [".gitignore", "centres.csv", "metrics.json", "model.safetensors", "settings.json"][-len(one) :]
+    )
+
+
+def test_a_second_run_does_nothing(clone, shell):
+    before = files_of(clone / "runs")
+    start = time.perf_counter()
+    done = shell("make repro")
+    assert time.perf_counter() - start < 15  # 5 s on a quiet machine; see docs/budgets.md
+    assert re.findall(r"Running stage '(.*)'", done.stdout) == ["track"]
+    assert "track: 0 of 10 runs were missing" in done.stdout
+    assert files_of(clone / "runs") == before
+
+
+def test_mlflow_has_every_setting_once(clone):
+    with sqlite3.connect(clone / "mlflow.db") as connection:
+        names = connection.execute("select name from runs where lifecycle_stage = 'active' order by name").fetchall()
+        stages = connection.execute("select value from tags where key = 'dvc.stage'").fetchall()
+    assert [name for (name,) in names] == [
+        *("WFN delta=0.01 alpha=0.4 seed=0", "WFN delta=0.01 alpha=0.4 seed=1"),
+        *("WFN delta=0.015 alpha=0.4 seed=0", "WFN delta=0.03 alpha=0.4 seed=0"),
+        *("apot-4 seed=0", "apot-4-again seed=1", "baseline test_resnet", "report"),
+    ]
+    assert {"fix", "pretrain", "report"} <= {stage for (stage,) in stages}
+
+
+def test_every_method_stands_beside_wfn(clone):
+    table = pd.read_csv(clone / "reports" / "mnist5k" / "quantisers.csv").set_index("method")
+    assert table["runs"].to_dict() == {"Baseline": 1, "WFN": 2, "APoT": 2}
+    assert table["epochs"].to_dict() == {"Baseline": pytest.approx(float("nan"), nan_ok=True), "WFN": 2, "APoT": 2}
+    assert table.loc["APoT", "index_entropy"] < table.loc["APoT", "entropy"]
+    assert table.loc["WFN", "index_entropy"] == pytest.approx(table.loc["WFN", "entropy"])
+    assert (table["megabytes"] <= table["lzw_megabytes"]).all()
+
+
+def test_dvc_shows_metrics_and_plots(shell):
+    (shown,) = json.loads(shell("dvc metrics show --json").stdout).values()
+    assert shown["data"].keys() == {"runs/mnist5k/baseline/metrics.json", "runs/mnist5k/fix/metrics.json"}
+    plots = json.loads(shell("dvc plots show --json").stdout)
+    assert "errors" not in plots
+    assert sorted(plots["data"]) == ["Centres after each round", "Entropy after each round", "Top-1 after each round"]
+
+
+def test_everything_stays_in_the_clone(clone):
+    status = subprocess.run(["git", "status", "--short"], cwd=clone, check=True, capture_output=True, text=True).stdout
+    assert {path.split("/")[0] for _, path in (line.split() for line in status.splitlines())} == {"dvc.lock", "reports"}

@@ -1,0 +1,109 @@
+"""Wrong options, settings and files end in one line and leave what was there before as it was; so does a full disk."""
+
+import importlib
+import re
+import shlex
+import sys
+
+import pytest
+import torch
+from conftest import edited, files_of
+from safetensors.torch import load_file, save_file
+
+from stages.common.cli import run
+
+OPTIONS = "--data runs/mnist5k/data --baseline runs/mnist5k/baseline"
+FIX = f"fix {OPTIONS} --out runs/mnist5k/fix"
+QUANTISE = f"quantise {OPTIONS} --out runs/mnist5k/x --name apot-4"
+PRETRAIN = "pretrain --data runs/mnist5k/data --out runs/mnist5k/baseline"
+
+
+@pytest.fixture
+def refused(clone, monkeypatch, capsys):
+    """Run a stage in the clone, in this process: one line, exit code 2, and what was there before is as it was."""
+
+    def refuse(command, message):
+        stage, *options = shlex.split(command)
+        monkeypatch.chdir(clone)
+        monkeypatch.setattr(sys, "argv", [stage, *options])
+        before = files_of(clone / "runs")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run(getattr(importlib.import_module(f"stages.{stage}"), stage))
+        said = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert re.fullmatch(rf"error: .*{message}.*\n", said), said
+        assert files_of(clone / "runs") == before
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--set delta=1.5", "delta changed: delta = 1.5: input should be less than 1"),
+        ("--set delta", "--set delta: key=value is needed"),
+        ("--set 'delta=['", "--set delta=\\[: '\\[' is not valid YAML"),
+        ("--set fixing.colour=1", "fixing.colour is not a setting; allowed here: fractions"),
+        ("--data nowhere", "No such file or directory: nowhere/"),
+    ],
+)
+def test_bad_options(refused, options, message):
+    refused(f"{FIX} {options}", message)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "command", "message"),
+    [
+        ("params.yaml", "profile: mnist5k", "profile: mnist6k", FIX, "profile = 'mnist6k' is unknown; allowed: c"),
+        ("profiles/mnist5k.yaml", "test_resnet", "test_resnot", PRETRAIN, "model.name = 'test_resnot': timm has no"),
+        ("profiles/mnist5k.yaml", "checkpoint: null", "checkpoint: bad.safetensors", PRETRAIN, "bad.* holds nan; only"),
+        ("profiles/mnist5k.yaml", "checkpoint: null", "checkpoint: small.safetensors", PRETRAIN, "small.* allowed: "),
+        ("profiles/mnist5k.yaml", "num_classes: 10", "num_classes: 3", PRETRAIN, "num_classes = 3: .* at least 10"),
+        (
+            "params.yaml",
+            "apot-4: {method: apot, bits: 4}",
+            "apot-4: {method: apot, bits: 6}",
+            QUANTISE,
+            "6: allowed for",
+        ),
+        (
+            "profiles/mnist5k.yaml",
+            "name: mnist5k",
+            "name: own",
+            "data --out x",
+            "data.root = null: a f",
+        ),
+    ],
+)
+def test_bad_settings(clone, refused, file, old, new, command, message):
+    weights = load_file(clone / "runs/mnist5k/baseline/model.safetensors")
+    first = next(name for name, value in weights.items() if value.is_floating_point())
+    save_file(weights | {first: torch.full_like(weights[first], float("nan"))}, clone / "bad.safetensors")
+    save_file(weights | {first: torch.zeros(1)}, clone / "small.safetensors")
+    text = edited(clone / file, old, new)
+    try:
+        refused(command, message)
+    finally:
+        (clone / file).write_text(text)
+
+
+def test_make_repro_checks_the_settings_first(clone, shell):
+    """DVC would say of an unknown profile only that it lacks parameters."""
+    text = edited(clone / "params.yaml", "profile: mnist5k", "profile: mnist6k")
+    try:
+        done = shell("make repro", check=False)
+    finally:
+        (clone / "params.yaml").write_text(text)
+    assert done.returncode == 2
+    assert "error: params.yaml: profile = 'mnist6k' is unknown; allowed: c" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_is_full(clone, shell):
+    """No file may grow beyond 200 KiB. (MLflow, which cannot write either, warns in another line.)"""
+    before = files_of(clone / "runs")
+    done = shell(f"trap '' XFSZ; ulimit -f 200; python -m stages.{PRETRAIN} 2> >(grep ^error >&2)", check=False)
+    assert done.returncode == 2
+    assert re.fullmatch("error: .*model.safetensors: File too.*\n", done.stderr), done.stderr
+    assert files_of(clone / "runs") == before
