@@ -12,7 +12,7 @@ from pipeline.fixing.rounds import fix_network
 from pipeline.fixing.summary import centres_table
 from pipeline.measuring.evaluation import measure
 from pipeline.training.work import Job, at_work
-from stages.common.cli import Changes, Explore, changes, run
+from stages.common.cli import Changes, Stage, changes, run
 from stages.common.work import Result, baseline_network, device_and_data, stage_name, write_run
 
 
@@ -20,19 +20,14 @@ def fix(
     data: Annotated[Path, Option(help="Folder that stage data wrote.")],
     baseline: Annotated[Path, Option(help="Folder that stage pretrain wrote.")],
     out: Annotated[Path, Option(help="Folder for the fixed network, its metrics and tables.")],
+    stage: Stage = "fix",
     change: Changes = [],  # noqa: B006
-    repeat: Annotated[int, Option(help="Added to the seed: a repeat of the same setting.", min=0)] = 0,
-    variant: Annotated[str, Option(help="One of variants in params.yaml.")] = "",
-    explore: Explore = False,
 ) -> None:
     """Fix every weight of the baseline network to few shared values, round by round."""
-    settings = load_settings()
-    settings = settings.for_explore() if explore else settings
-    settings = settings.for_variant(variant) if variant else settings
-    settings = settings.changed(changes(change)).repeated(repeat)
+    settings = load_settings().for_stage(stage).changed(changes(change))
     fabric, dataset = device_and_data(settings, data)
     epochs, inputs = settings.training_epochs, [data / CARD, baseline / WEIGHTS]
-    job = Job(stage_name("fix"), settings.of_fixing(), inputs, epochs, settings.finetune.batch_size)
+    job = Job(stage_name(stage), settings.of_fixing(), inputs, epochs, settings.finetune.batch_size)
 
     with at_work(fabric, baseline_network(settings, baseline), dataset, settings, job) as work:
         fixed = fix_network(work)

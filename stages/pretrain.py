@@ -18,24 +18,23 @@ from pipeline.network.layout import layer_table
 from pipeline.network.weights import load_checkpoint
 from pipeline.training import loop
 from pipeline.training.work import Job, at_work
-from stages.common.cli import Changes, Explore, changes, run
+from stages.common.cli import Changes, Stage, changes, run
 from stages.common.work import Result, device_and_data, stage_name, write_run
 
 
 def pretrain(
     data: Annotated[Path, Option(help="Folder that stage data wrote.")],
     out: Annotated[Path, Option(help="Folder for the baseline network and its metrics.")],
+    stage: Stage = "pretrain",
     change: Changes = [],  # noqa: B006
-    explore: Explore = False,
 ) -> None:
     """Make the baseline network: load its weights, or train it here."""
-    settings = load_settings()
-    settings = (settings.for_explore() if explore else settings).changed(changes(change))
+    settings = load_settings().for_stage(stage).changed(changes(change))
     fabric, dataset = device_and_data(settings, data)
     check_classes(dataset, settings.model.num_classes)
     model, settings = starting_point(settings)
     epochs = settings.pretrain.epochs if settings.trains_the_baseline else 0
-    job = Job(stage_name("pretrain"), settings.of_baseline(), [data / CARD], epochs, settings.pretrain.batch_size)
+    job = Job(stage_name(stage), settings.of_baseline(), [data / CARD], epochs, settings.pretrain.batch_size)
 
     with at_work(fabric, model, dataset, settings, job) as work:
         rows = pd.DataFrame(loop.pretrain(work) if epochs else [], columns=list(loop.EPOCH_COLUMNS))

@@ -156,7 +156,7 @@ class WeightFixer:
         losses = [part.slopes_(regulariser).to(device) for part in self._trained]
         count = sum(part.free_count for part in self._trained)
         pull = torch.stack(losses).sum() / max(1, count)
-        task = mean_over_processes(torch.as_tensor(loss).detach().to(device, torch.float64)).abs()
+        task = mean_over_processes(torch.as_tensor(loss).detach().to(device, pull.dtype)).abs()
         strength = torch.where(pull > 0, self._alpha * task / pull / max(1, count), 0.0)
         for part in self._trained:
             part.pull_(strength.to(part.parameter.device))

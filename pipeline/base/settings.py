@@ -292,6 +292,24 @@ class Settings(Section):
         """The same settings with the seed of a repeat."""
         return self.model_copy(update={"seed": self.seed + repeat})
 
+    def for_stage(self, stage: str) -> Settings:
+        """The settings of a stage of dvc.yaml, as far as params.yaml has them: "fix", "repeats@1", "variants@one-shot".
+
+        Raises InputError for a repeat or a variant that it does not have.
+        """
+        kind, _, cell = stage.partition("@")
+        if kind.startswith("explore"):
+            return self.for_explore()
+        if kind == "variants":
+            return self.for_variant(cell)
+        if kind == "repeats":
+            if cell not in map(str, self.repeats):
+                raise InputError(
+                    f"repeats has no {cell!r}; allowed: {', '.join(map(str, self.repeats)) or 'none are set'}"
+                )
+            return self.repeated(int(cell))
+        return self
+
     def for_quantiser(self, name: str) -> tuple[Settings, Quantiser]:
         """What `baselines.quantisers` has under this name, and the settings with its seed.
 
@@ -315,7 +333,13 @@ class Settings(Section):
 
     def for_explore(self) -> Settings:
         """The settings with the network and the rounds of `explore`."""
-        model: dict[str, Any] = {"name": self.explore.model, "checkpoint": None, "pretrained": False, "stem": None, "options": {}}
+        model: dict[str, Any] = {
+            "name": self.explore.model,
+            "checkpoint": None,
+            "pretrained": False,
+            "stem": None,
+            "options": {},
+        }
         fixing = self.fixing.model_copy(update={"fractions": self.explore.fractions})
         return self.model_copy(update={"model": self.model.model_copy(update=model), "fixing": fixing})
 

@@ -124,12 +124,13 @@ class _Training:
         work, plan, start = self._work, self._plan, time.perf_counter()
         work.network.train()
         sums: dict[str, Tensor] = {}
+        exact = torch.float32 if work.fabric.device.type == "mps" else torch.float64  # which Apple's GPUs do not have
         for batch in work.dataset.training_batches(plan.batch_size, work.generator, share_of(work.fabric)):
             plan.optimizer.zero_grad()
             loss = backward(work.fabric, work.network, batch, work.settings.hardware.accumulate)
             for name, value in {"loss": loss, **plan.before_step(loss)}.items():
                 # Nothing is looked at before the epoch has ended: that would wait for the device at every step.
-                sums[name] = sums.get(name, 0.0) + value.double()
+                sums[name] = sums.get(name, 0.0) + value.to(exact)
             if plan.clip_norm < math.inf:
                 nn.utils.clip_grad_norm_(self._trained, plan.clip_norm)
             plan.optimizer.step()

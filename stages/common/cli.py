@@ -13,7 +13,7 @@ import yaml
 from pipeline.base.errors import InputError
 
 Changes = Annotated[list[str], typer.Option("--set", help="key=value instead of the one in params.yaml; repeatable.")]
-Explore = Annotated[bool, typer.Option("--explore", help="The small network and the rounds of explore in params.yaml.")]
+Stage = Annotated[str, typer.Option(help="The stage of dvc.yaml whose settings apply, as in variants@one-shot.")]
 
 
 def changes(given: Sequence[str]) -> dict[str, Any]:
