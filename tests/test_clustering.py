@@ -1,5 +1,6 @@
 import importlib.util
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,50 @@ def test_same_as_oracle_on_a_larger_network(distance):
     weights = mixture(4000)
     ours = cluster(weights, 0.9, 0.05, distance=distance)
     assert_same(ours, weights, *oracle.cluster(weights.tolist(), 0.9, 0.05, distance_kind=distance))
+
+
+# The nearest centres are 0.296875, on one or the other side of all weights, and 0.
+@pytest.mark.parametrize(("value", "first"), [(0.3, 0), (-0.3, 30_000), (0.003, 0), (0.0, 0)])
+@pytest.mark.parametrize("distance", ["relative", "euclidean"])
+def test_a_long_run_of_equal_weights_is_cut_apart(value, first, distance):
+    """Taken are those next to the centre in ascending order; equal weights stand in the order that they came in."""
+    weights = torch.full((100_000,), value)
+    ours = cluster(weights, 0.7, 0.01, distance=distance)
+    (step,) = ours.steps
+    taken = torch.zeros(100_000, dtype=torch.bool)
+    taken[first : first + 70_000] = True
+    assert torch.equal(ours.fixed, taken)
+    assert torch.equal(ours.values, torch.where(taken, step.centre, weights))
+    gap = abs(weights[0].item() - step.centre) * (step.centre != 0)
+    assert step.mean_distance == pytest.approx(gap / abs(value) if gap and distance == "relative" else gap)
+
+
+# 3/8 and 3/4 lie at the relative distance 1/3 of 1/2.
+@pytest.mark.parametrize(
+    ("distance", "centre", "delta", "weights"),
+    [
+        ("euclidean", 0.5, 0.01, [0.5 + step * 2**-12 for step in (-64, -40, -3, -2, 2, 3, 40, 64)]),
+        ("euclidean", -0.5, 0.01, [-0.5 + step * 2**-12 for step in (-64, -40, -3, -2, 2, 3, 40, 64)]),
+        ("relative", 0.5, 0.35, [0.375, 0.5, 0.75]),
+        ("relative", -0.5, 0.35, [-0.375, -0.5, -0.75]),
+    ],
+)
+@pytest.mark.parametrize("fraction", [0.3, 0.5, 0.8, 1.0])
+def test_long_runs_of_equal_distances(distance, centre, delta, weights, fraction):
+    """Exactly as far on both sides: the lower weight first."""
+    repeats = 100_000 // len(weights)
+    everything = vector(weights).repeat(repeats)
+    ours = cluster(everything, fraction, delta, distance=distance)
+    assert [step.centre for step in ours.steps] == [centre]
+
+    def rank(weight):
+        far = abs(Fraction(weight) - Fraction(centre))
+        return far / abs(Fraction(weight)) if distance == "relative" else far, weight
+
+    wanted = int(len(everything) * fraction)
+    for place, weight in enumerate(sorted(weights, key=rank)):
+        taken = int(ours.fixed[everything == weight].sum())
+        assert taken == min(repeats, max(0, wanted - place * repeats)), weight
 
 
 @pytest.mark.parametrize("mode", ["recluster", "incremental"])

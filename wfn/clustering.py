@@ -23,6 +23,8 @@ Mode = Literal["recluster", "incremental"]
 
 # Above this order the candidates no longer change; the budget is doubled instead.
 MAX_ORDER = 20
+# The centres of larger weights may be too large for a float32.
+MAX_WEIGHT = 2.0**127
 # Sign, exponent and nine mantissa bits: fine enough that few cells hold a border between two centres.
 LEADING_BITS = 18
 
@@ -86,29 +88,23 @@ def cluster(
     keep = fixed.detach().cpu().numpy() if mode == "incremental" and fixed is not None else None
     kept = np.unique(everything[:0] if keep is None else everything[keep])
     ascending = np.sort(everything if keep is None else everything[~keep])
-    if not all(np.isfinite(part[[0, -1]]).all() for part in (kept, ascending) if len(part)):
-        raise ValueError("weights: NaN or infinite values cannot be clustered")
+    if not all((np.abs(part[[0, -1]]) < MAX_WEIGHT).all() for part in (kept, ascending) if len(part)):
+        raise ValueError("weights: NaN, infinite values and magnitudes from 2^127 on cannot be clustered")
 
     greedy = _Pass(ascending, delta, zero_threshold, distance)
     greedy.run(int(len(everything) * fraction) - (len(everything) - len(ascending)), mode)
-    values, is_fixed = greedy.apply(everything, keep)
-    centres = np.array([step.centre for step in greedy.steps], dtype=np.float32)
-    orders = np.bincount(term_count(centres), [step.taken for step in greedy.steps])
-    return Clustering(
-        values=torch.from_numpy(values).to(weights.device),
-        fixed=torch.from_numpy(is_fixed).to(weights.device),
-        centres=torch.from_numpy(np.union1d(kept, centres)).to(weights.device),
-        order_counts=tuple(int(count) for count in orders),
-        steps=tuple(greedy.steps),
-    )
+    chosen = np.array([step.centre for step in greedy.steps], dtype=np.float32)
+    orders = np.bincount(term_count(chosen), [step.taken for step in greedy.steps])
+    parts = (*greedy.apply(everything, keep), np.union1d(kept, chosen))
+    values, is_fixed, centres = (torch.from_numpy(part).to(weights.device) for part in parts)
+    return Clustering(values, is_fixed, centres, tuple(int(count) for count in orders), tuple(greedy.steps))
 
 
 class _Pass:
     """The greedy loop over ascending weights [N], which stand on a ring (see `walk`)."""
 
     def __init__(self, ascending: Floats, delta: float, zero_threshold: float, distance: Distance) -> None:
-        self.ascending = ascending
-        self.size = len(ascending)
+        self.ascending, self.size = ascending, len(ascending)
         self.steps: list[Step] = []
         self._delta, self._zero_threshold, self._relative = delta, zero_threshold, distance == "relative"
         self._taken: list[tuple[Positions, float]] = []  # stretches [3, 2] of positions and their centre
@@ -185,10 +181,9 @@ class _Pass:
         Returns how many, and the mean distance of the latter.
         """
         # Free of charge: weights equal to the centre, or for the zero centre all below the threshold.
-        if centre == 0:
-            low, high = self._up_to((-self._zero_threshold, np.nextafter(self._zero_threshold, -np.inf)))
-        else:
-            low, high = self._up_to((np.nextafter(centre, -np.inf), centre))
+        below = -self._zero_threshold if centre == 0 else np.nextafter(centre, -np.inf)
+        last = np.nextafter(self._zero_threshold, -np.inf) if centre == 0 else centre
+        low, high = self._up_to([below, last])
         before, until = self._free_before(np.array([low, high])).tolist()
         equal = until - before
         if equal >= limit:
@@ -205,8 +200,6 @@ class _Pass:
         if equal + count:
             self._take_(start, end, centre)
         return equal + count, total / max(1, count)
-
-    # The map
 
     def _runs(self) -> tuple[Positions, Floats]:
         """All weights as runs of one fate: borders [R + 1] and centres [R], NaN for a free run."""

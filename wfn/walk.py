@@ -1,14 +1,12 @@
 """The walk outward from a centre: the nearest weights, one by one, as long as their mean distance is within a budget.
 
 The weights stand in ascending order on a ring: beyond the largest ones come the most negative ones. The relative
-distance |w - c| / |w| = |c| |1/w - 1/c| then grows both ways round from the centre, up to the weights that are zero,
-which are infinitely far. The euclidean distance grows on a line: the ring does not close. What the walk passes is
+distance |w - c| / |w| = |c| |1/w - 1/c| grows both ways round from the centre up to a seam at zero, which is infinitely
+far; the euclidean distance up to a seam between the largest and the most negative weights. What the walk passes is
 taken, so that a whole pass of clustering looks at every weight about once.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numba import njit
@@ -48,7 +46,7 @@ def _left_first(left: float, right: float, centre: float, relative: bool) -> boo
 def _look(ascending, position, reachable, centre, relative):  # type: ignore[no-untyped-def]
     """The weight at a position of the ring, and its distance."""
     weight = np.float64(ascending[position - ascending.size if position >= ascending.size else position])
-    gap = abs(weight - centre) if reachable else math.inf
+    gap = abs(weight - centre) if reachable else np.inf
     return weight, gap / abs(weight) if relative else gap
 
 
@@ -66,10 +64,11 @@ def walk(
     it has, and the sum of their distances.
     """
     size = ascending.size
+    seam = np.searchsorted(ascending, 0) + size * (centre > 0) if relative else size
     first, last = 0, len(ranges) - 1
     right, left = ranges[first, 0], ranges[last, 1] - 1  # to look at next
-    right_weight, right_far = _look(ascending, right, relative or right < size, centre, relative)
-    left_weight, left_far = _look(ascending, left, relative or left >= size, centre, relative)
+    right_weight, right_far = _look(ascending, right, right < seam, centre, relative)
+    left_weight, left_far = _look(ascending, left, left >= seam, centre, relative)
     count, total, rest = 0, 0.0, 0.0  # total + rest is the sum, and total is what math.fsum would say
     while True:
         from_left = left_far < right_far
@@ -94,10 +93,10 @@ def walk(
             if left < ranges[last, 0]:
                 last -= 1
                 left = ranges[last, 1] - 1
-            left_weight, left_far = _look(ascending, left, relative or left >= size, centre, relative)
+            left_weight, left_far = _look(ascending, left, left >= seam, centre, relative)
         else:
             if right == ranges[first, 1]:
                 first += 1
                 right = ranges[first, 0]
-            right_weight, right_far = _look(ascending, right, relative or right < size, centre, relative)
+            right_weight, right_far = _look(ascending, right, right < seam, centre, relative)
     return left + 1 - size, right, count, total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -51,9 +52,7 @@ def run(stage: Callable[..., None]) -> None:
         raise typer.Exit(2)
 
     if sys.argv[1:] == ["--version"]:
-        from wfn import __version__  # brings torch along
-
-        typer.echo(f"weight-fixing {__version__}")
+        typer.echo(f"weight-fixing {importlib.import_module('wfn').__version__}")  # brings torch along
         return
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(help=stage.__doc__)(guarded)
