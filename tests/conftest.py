@@ -31,8 +31,8 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parent.parent
-# Two processes take the files in this order, then the others. The first file begins with the `make repro` that all tests
-# of the marker share: long files that do without it fill that time for the other process.
+# Two processes take the files in this order, then the others. The first file begins with the `make repro` that all
+# tests of the marker share: long files that do without it fill that time for the other process.
 ORDER = (
     "test_readme_settings.py",
     *("test_scale.py", "test_benchmarks.py", "test_resume.py", "test_wheel.py"),
@@ -110,11 +110,12 @@ def changed(settings: Settings, **changes: object) -> Settings:
 def write_tiny_profile(clone: Path) -> None:
     """Make the default profile of a clone small, and that for a person's own pictures.
 
-    Three rounds, a grid of one cell, the setting of `fix` itself, one repeat, two runs of one baseline method, and two
-    cells to explore.
+    100 images of each digit, three rounds, a grid of one cell, the setting of `fix` itself, one repeat, two runs of one
+    baseline method, and two cells to explore.
     """
+    default = {"data": {"mini": 100}, **TINY}
     own = {"data": {"pixels": 64}, "pretrain": {"epochs": 2}, "finetune": {"epochs": 1}}
-    for name, sections in (("mnist5k", TINY), ("custom", own)):
+    for name, sections in (("mnist5k", default), ("custom", own)):
         profile = clone / "profiles" / f"{name}.yaml"
         values = yaml.safe_load(profile.read_text())
         for section, changes in sections.items():

@@ -35,6 +35,8 @@ def test_profile_heads_say_cost_and_expectation():
 
 def test_ci_runs_make_test():
     assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    assert {"run": ".ci/run"} in workflow["jobs"]["test"]["steps"]
 
 
 def test_the_readme_says_what_is_tried_elsewhere():

@@ -1,6 +1,6 @@
 """coremltools' post-training palettization: k-means per tensor without training, with its default options.
 
-Needs the extra `peers`.
+Needs the dependency group `peers`.
 """
 
 from __future__ import annotations
