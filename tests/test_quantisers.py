@@ -214,7 +214,7 @@ def test_a_missing_package_is_named(monkeypatch):
     for name in [name for name in sys.modules if name.startswith(("coremltools", "pipeline.methods.coreml"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "coremltools", None)
-    with pytest.raises(InputError, match="'coreml_palettize': needs the package coremltools; `uv sync --extra peers`"):
+    with pytest.raises(InputError, match="'coreml_palettize': needs the package coremltools; `uv sync --group peers`"):
         find("mine", Quantiser(method="coreml_palettize", bits=4))
 
 

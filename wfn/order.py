@@ -74,7 +74,7 @@ def _stepping_scaler() -> torch.amp.GradScaler | None:
         frame = frame.f_back
         if frame.f_code is torch.amp.GradScaler.step.__code__:
             scaler: torch.amp.GradScaler = frame.f_locals["self"]
-            return scaler
+            return scaler if scaler.is_enabled() else None
     return None
 
 

@@ -115,7 +115,7 @@ def find_method(name: str, quantiser: Quantiser) -> Method:
         method = cast(Method, importlib.import_module(f"{methods.__name__}.{quantiser.method}"))
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
-        hint = "; `uv sync --extra peers` installs it" if package == "coremltools" else ""
+        hint = "; `uv sync --group peers` installs it" if package == "coremltools" else ""
         raise InputError(f"{key}.method = {quantiser.method!r}: needs the package {package}{hint}") from error
     missing = [part for part in ("BITS", "quantise") if not hasattr(method, part)]
     if missing:
