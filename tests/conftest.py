@@ -135,8 +135,8 @@ def changed(settings: Settings, **changes: object) -> Settings:
 def write_tiny_profile(clone: Path) -> None:
     """Make the default profile of a clone small, and that for a person's own pictures.
 
-    Three rounds, a grid of one cell, the setting of `fix` itself, one repeat, two runs of one baseline method, and two
-    cells to explore.
+    Three rounds, a grid of one cell, the setting of `fix` itself, one repeat, the variants, two runs of one baseline
+    method, and two cells to explore.
     """
     own = {"data": {"pixels": 64}, "pretrain": {"epochs": 2}, "finetune": {"epochs": 1}}
     for name, sections in (("mnist5k", TINY), ("custom", own)):
