@@ -167,9 +167,8 @@ def test_methods_side_by_side_by_hand():
 
 def test_one_shot_is_a_method_of_its_own_beside_the_others_only(files):
     """It trains for no epoch; the tables of what WFN does know nothing of it."""
-    found = {
-        name: pd.read_csv(BytesIO(files[f"{name}.csv"])) for name in ("comparison", "quantisers", "representation")
-    }
+    names = ("comparison", "quantisers", "representation")
+    found = {name: pd.read_csv(BytesIO(files[f"{name}.csv"])) for name in names}
     methods = found["quantisers"].set_index("method")
     one_shot = methods.loc["WFN, one shot"]
     assert (one_shot["runs"], one_shot["epochs"], one_shot["delta"], one_shot["alpha"]) == (1, 0, 0.01, 0)
