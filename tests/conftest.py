@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ import yaml
 from filelock import FileLock
 from playwright.sync_api import Page, sync_playwright
 
-from pipeline.base.settings import Quantiser, Settings, load_settings
+from pipeline.base.settings import Fixing, Quantiser, Settings, load_settings
 from pipeline.comparing.task import Task
+from pipeline.data.dataset import Dataset
 from pipeline.data.memory import InMemory, prepare
 from pipeline.network.build import build
-from pipeline.training import device
+from pipeline.network.parameters import fixable_parameters
+from pipeline.training.device import launch
+from pipeline.training.work import Job, Work, at_work
 
 # The same examples in every run of CI; new ones on every other, and fewer in `make check`.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
@@ -70,9 +73,31 @@ def dataset(settings) -> InMemory:
     return prepare(settings.data.model_copy(update={"mini": 20}), seed=0)
 
 
+@pytest.fixture(autouse=True)
+def repository(tmp_path, monkeypatch) -> Path:
+    """The folder that stands for the clone in this process: no test finds the checkpoints of another, or leaves any."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    return tmp_path
+
+
+@contextmanager
+def working(settings: Settings, dataset: Dataset, stage: str = "fix") -> Iterator[Work]:
+    """Work on a network with its initial weights, opened as a stage opens it."""
+    fabric = launch(settings.hardware, settings.seed)
+    decides = settings.model_dump(mode="json")
+    job = Job(stage, decides, [], settings.training_epochs, settings.finetune.batch_size)
+    with at_work(fabric, build(settings.model, settings.seed), dataset, settings, job) as work:
+        yield work
+
+
+def fixable_weights(model: torch.nn.Module, fixing: Fixing) -> torch.Tensor:
+    """A network's weights that are fixed, as one vector."""
+    return torch.cat([each.detach().flatten() for each in fixable_parameters(model, fixing).values()])
+
+
 @pytest.fixture
 def fabric(settings):
-    return device.launch(settings.hardware, seed=0)
+    return launch(settings.hardware, seed=0)
 
 
 @pytest.fixture
@@ -86,16 +111,16 @@ def generator():
 
 
 @pytest.fixture
-def task(settings, dataset, fabric):
-    """Makes a task for a method of the comparison, on a network with its initial weights."""
+def task(settings, dataset):
+    """Makes a task for a method of the comparison, on a network with its initial weights, one at a time."""
+    with ExitStack() as opened:
 
-    def make(**quantiser: object) -> Task:
-        network = build(settings.model, seed=0)
-        chosen = Quantiser.model_validate(quantiser)
-        generator = torch.Generator().manual_seed(0)
-        return Task(fabric, network, dataset, settings, chosen, generator, lambda *_: None)
+        def make(chosen: Settings = settings, /, **quantiser: object) -> Task:
+            opened.close()
+            work = opened.enter_context(working(chosen, dataset))
+            return Task(work, Quantiser.model_validate(quantiser))
 
-    return make
+        yield make
 
 
 def changed(settings: Settings, **changes: object) -> Settings:
@@ -110,8 +135,8 @@ def changed(settings: Settings, **changes: object) -> Settings:
 def write_tiny_profile(clone: Path) -> None:
     """Make the default profile of a clone small, and that for a person's own pictures.
 
-    100 images of each digit, three rounds, a grid of one cell, the setting of `fix` itself, one repeat, two runs of one
-    baseline method, and two cells to explore.
+    100 images of each digit, three rounds, a grid of one cell, the setting of `fix` itself, one repeat, the variants,
+    two runs of one baseline method, and two cells to explore.
     """
     default = {"data": {"mini": 100}, **TINY}
     own = {"data": {"pixels": 64}, "pretrain": {"epochs": 2}, "finetune": {"epochs": 1}}

@@ -7,16 +7,15 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import ROOT, TINY, changed
+from conftest import ROOT, TINY, changed, working
 
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Settings, load_settings
 from pipeline.data.memory import prepare
+from pipeline.fixing.rounds import fix_network
 from pipeline.measuring.evaluation import evaluate
-from pipeline.network.build import build
-from pipeline.training.device import launch, set_up
 from pipeline.training.loop import pretrain
-from wfn import fixing
+from wfn import WeightFixer
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
@@ -37,28 +36,26 @@ if __name__ == "__main__":
         data__mini=20,
         data__pixels=64,
     )
+    passes, original = [], WeightFixer.fix_
+
+    def watched(fixer):
+        outcome = original(fixer)
+        state = fixer.state_dict()
+        indices = torch.cat([each.flatten() for each in state["indices"].values()])
+        passes.append({"centres": state["centres"], "codebook": state["codebook"], "indices": indices})
+        return outcome
+
+    WeightFixer.fix_ = watched
     try:
-        fabric = launch(settings.hardware, settings.seed)
+        with working(settings, prepare(settings.data, settings.seed)) as work:
+            epochs = pretrain(work)
+            rounds = fix_network(work).rounds
+            result = {
+                "weights": work.model.state_dict(),
+                "passes": passes,
+                "losses": [epochs[0]["loss"], *(row["loss"] for row in rounds[1:])],
+                "top1": evaluate(work.fabric, work.network, work.dataset).top1,
+            }
     except InputError as error:
         sys.exit(f"error: {error}")
-    dataset = prepare(settings.data, settings.seed)
-    model = build(settings.model, settings.seed)
-    network = set_up(fabric, model, settings.hardware)
-    generator = torch.Generator().manual_seed(0)
-    epochs = pretrain(fabric, network, dataset, settings, generator, lambda *_: None)
-    passes = []
-    cluster = fixing._cluster
-
-    def watched(*arguments):
-        passes.append(cluster(*arguments))
-        return passes[-1]
-
-    fixing._cluster = watched
-    rounds = fixing.fix_network(fabric, network, dataset, settings, generator, lambda *_: None)
-    result = {
-        "weights": model.state_dict(),
-        "passes": [each._asdict() for each in passes],
-        "losses": [epochs[0]["loss"], *(row["loss"] for row in rounds[1:])],
-        "top1": evaluate(fabric, network, dataset).top1,
-    }
-    torch.save(result, folder / f"{fabric.global_rank}-of-{fabric.world_size}.pt")
+    torch.save(result, folder / f"{work.fabric.global_rank}-of-{work.fabric.world_size}.pt")

@@ -50,6 +50,15 @@ def test_the_nearest_level_is_that_of_a_search(bits, signed, numbers):
         assert min(abs(each - level) for each in levels) < 1e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("bits", LEVELS)
+def test_what_is_no_number_stays_none(bits, signed, dtype):
+    found = Levels(bits, signed).nearest(torch.tensor([[torch.nan, 1.0], [0.0, torch.nan]], dtype=dtype))
+    assert found.isnan().tolist() == [[True, False], [False, True]]
+    assert (found[0, 1], found[1, 0]) == (1, 0)
+
+
 def projected(x, alpha, signed=True, clipped=True):
     x = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     alpha = torch.tensor(alpha, dtype=torch.float64, requires_grad=True)

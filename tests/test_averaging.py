@@ -2,14 +2,12 @@
 
 import pytest
 import torch
-from conftest import changed
+from conftest import changed, fixable_weights, working
 from torch import nn
 
 from pipeline.fixing.rounds import fix_network
-from pipeline.network.build import build
-from pipeline.training import loop as training
 from pipeline.training.averaging import Average
-from pipeline.training.device import set_up
+from pipeline.training.loop import pretrain
 
 
 def test_by_hand():
@@ -40,8 +38,8 @@ def test_tied_weights_count_once_and_counters_are_left_alone():
     assert model[2].num_batches_tracked.item() == 7
 
 
-@pytest.mark.parametrize("work", [fix_network, training.pretrain], ids=["fix", "pretrain"])
-def test_a_network_ends_as_its_average(work, settings, dataset, fabric, monkeypatch):
+@pytest.mark.parametrize("train", [fix_network, pretrain], ids=["fix", "pretrain"])
+def test_a_network_ends_as_its_average(train, settings, dataset, monkeypatch):
     """What the optimiser leaves is another network; weights that are fixed are their own average."""
     left = []
     install = Average.install_
@@ -52,18 +50,17 @@ def test_a_network_ends_as_its_average(work, settings, dataset, fabric, monkeypa
 
     monkeypatch.setattr(Average, "install_", watched)
     settings = changed(settings, fixing__fractions=(0.5, 1.0), finetune__ema=0.9, pretrain__ema=0.9)
-    model = build(settings.model, settings.seed)
-    network = set_up(fabric, model, settings.hardware)
-    rows = work(fabric, network, dataset, settings, torch.Generator().manual_seed(0), lambda *_: None)
+    with working(settings, dataset) as work:
+        done = train(work)
     (before,) = left
-    after = [*(parameter.detach() for parameter in model.parameters())]
+    after = [*(parameter.detach() for parameter in work.model.parameters())]
     assert not all(torch.equal(one, other) for one, other in zip(before, after, strict=False))
-    if work is fix_network:
-        assert len(torch.cat([each.flatten() for each in after]).unique()) == rows[-1]["centres"]
+    if train is fix_network:
+        assert len(fixable_weights(work.model, settings.fixing)) == sum(each.numel() for each in after)
+        assert fixable_weights(work.model, settings.fixing).unique().tolist() == done.codebook.tolist()
 
 
-def test_no_average_where_none_is_wanted(settings, dataset, fabric, monkeypatch):
+def test_no_average_where_none_is_wanted(settings, dataset, monkeypatch):
     monkeypatch.setattr(Average, "update", lambda _: pytest.fail("an average"))
-    network = set_up(fabric, build(settings.model, settings.seed), settings.hardware)
-    settings = changed(settings, fixing__fractions=(0.5, 1.0))
-    fix_network(fabric, network, dataset, settings, torch.Generator().manual_seed(0), lambda *_: None)
+    with working(changed(settings, fixing__fractions=(0.5, 1.0)), dataset) as work:
+        fix_network(work)

@@ -8,7 +8,7 @@ from conftest import clean_environment, files_of
 
 OPTIONS = ("--data", "runs/mnist5k/data", "--baseline", "runs/mnist5k/baseline")
 RESUMABLE = (
-    "import runpy, sys; from pipeline import checkpoint; checkpoint.SECONDS_BETWEEN = 0.0; "
+    "import runpy, sys; from pipeline.training import checkpoint; checkpoint.SECONDS_BETWEEN = 0.0; "
     f"sys.argv = {['fix', *OPTIONS, '--out', 'runs/killed']}; "
     "runpy.run_module('stages.fix', run_name='__main__')"
 )

@@ -163,6 +163,31 @@ def test_a_variant_is_the_same_but_for_its_line(files):
         settings.for_variant("nope")
 
 
+def test_a_stage_has_the_settings_of_its_name(files):
+    settings = load(files)
+    assert settings.for_stage("fix") == settings.for_stage("pretrain") == settings
+    assert settings.for_stage("sweep@0.015-0.4") == settings  # its command line says the rest
+    assert settings.for_stage("repeats@1") == settings.changed({"seed": settings.seed + 1})
+    assert settings.for_stage("variants@one-shot") == settings.for_variant("one-shot") != settings
+    for stage in ("explore", "explore_baseline", "explore@0.03-0.4-True"):
+        small = settings.for_stage(stage)
+        assert small.model.name == settings.explore.model
+        assert small.fixing.fractions == settings.explore.fractions
+        assert small.changed({"fixing": settings.fixing.model_dump(), "model": settings.model.model_dump()}) == settings
+    for stage, message in (
+        ("repeats@7", "repeats has no '7'; allowed: 1, 2"),
+        ("repeats", "repeats has no ''; allowed: 1, 2"),
+        ("variants@nope", "variants has no 'nope'; allowed: one-shot"),
+        ("variants", "variants has no ''; allowed: one-shot"),
+    ):
+        with pytest.raises(InputError, match=message):
+            settings.for_stage(stage)
+    none = settings.model_copy(update={"repeats": (), "variants": {}})
+    for stage, key in (("repeats@1", "repeats"), ("variants@one-shot", "variants")):
+        with pytest.raises(InputError, match=f"{key} has no '.*'; allowed: none are set"):
+            none.for_stage(stage)
+
+
 def test_no_setting_is_left_out_of_the_run_caches_key(files):
     """DVC leaves keys of these names out of it, at any depth: a changed value would bring old results back."""
 

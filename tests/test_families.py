@@ -2,18 +2,18 @@
 
 import pytest
 import torch
-from conftest import changed
+from conftest import changed, fixable_weights, working
 from torch import nn
-from wfn.free import FreeWeights, read_weights, write_weights_
 
 from pipeline.base.settings import Model
 from pipeline.data.memory import prepare
 from pipeline.fixing.rounds import fix_network
 from pipeline.measuring.evaluation import measure
 from pipeline.network.build import build
-from pipeline.network.parameters import fixable_parameters, names_of, trainable_besides
+from pipeline.network.parameters import fixable_parameters, trainable_besides
 from pipeline.network.weights import load_weights, weight_bytes
-from pipeline.training.device import set_up
+from wfn import WeightFixer, fix
+from wfn.part import FREE
 
 # name -> further arguments of timm.create_model, and the least share of its parameters in convolution, linear and
 # batch-norm modules
@@ -33,28 +33,28 @@ FAMILIES = {
 
 @pytest.mark.parametrize("which", ["layers", "all"])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family(name, which, settings, fabric, tmp_path):
+def test_a_family(name, which, settings, tmp_path):
     options, least = FAMILIES[name]
     settings = changed(
         settings, model__name=name, model__options=options, fixing__fractions=(0.6, 1.0), fixing__parameters=which,
         data__pixels=32, data__mini=10, finetune__batch_size=40, alpha=0.4,
     )  # fmt: skip
     dataset = prepare(settings.data, seed=0)
-    model = build(settings.model, seed=0)
-    network = set_up(fabric, model, settings.hardware)
-    rounds = fix_network(fabric, network, dataset, settings, torch.Generator().manual_seed(0), lambda *_: None)
-    chosen = fixable_parameters(model, which, batch_norm=True)
-    metrics, _ = measure(fabric, network, dataset, [names_of(model, chosen)])
+    with working(settings, dataset) as work:
+        fixed = fix_network(work)
+    model, fabric = work.model, work.fabric
+    metrics, _ = measure(fabric, work.network, dataset, [fixed.names])
 
     assert metrics["parameters"] == sum(each.numel() for each in model.parameters())
     share = metrics["quantised_parameters"] / metrics["parameters"]
     assert share == 1 if which == "all" else least <= share <= 1
-    assert len(read_weights(chosen).unique()) == rounds[-1]["centres"]
+    assert fixable_weights(model, settings.fixing).unique().tolist() == fixed.codebook.tolist()
+    assert len(fixed.codebook) == fixed.rounds[-1]["centres"]
 
     (tmp_path / "model.safetensors").write_bytes(weight_bytes(model))
     again = build(settings.model, seed=1)
     load_weights(again, tmp_path / "model.safetensors")
-    names = names_of(again, fixable_parameters(again, which, batch_norm=True))
+    names = list(fixable_parameters(again, settings.fixing))
     assert measure(fabric, again.to(fabric.device), dataset, [names])[0] == metrics
 
 
@@ -79,44 +79,67 @@ class Unusual(nn.Module):
         return self.frozen(x) + self.one(x.mean(1, keepdim=True))
 
 
-def test_tied_frozen_and_single_parameters():
+def assert_decoded(fixer, parameters):
+    """Every weight is the value that its index says, at its own place."""
+    indices, codebook = fixer.indices(), fixer.codebook()
+    assert indices.keys() == parameters.keys()
+    for name, parameter in parameters.items():
+        assert torch.equal(codebook[indices[name].long()], parameter.detach()), name
+
+
+def test_tied_frozen_and_single_parameters(settings):
     torch.manual_seed(0)
     model = Unusual()
-    layers, everything = (fixable_parameters(model, which, batch_norm=True) for which in ("layers", "all"))
-    assert sum(each.numel() for each in layers) == 36 + 4 + 2 + 16 + 4 + 4 + 20
-    assert sum(each.numel() for each in everything) == 86 + 5
-    assert trainable_besides(model, layers) == [model.token, model.scale]
+    layers, everything = (
+        fixable_parameters(model, settings.fixing.model_copy(update={"parameters": which}))
+        for which in ("layers", "all")
+    )
+    assert sum(each.numel() for each in layers.values()) == 36 + 4 + 2 + 16 + 4 + 4 + 20
+    assert sum(each.numel() for each in everything.values()) == 86 + 5
+    assert trainable_besides(model, list(layers.values())) == [model.token, model.scale]
 
-    frozen = model.frozen.weight.clone()
-    free = FreeWeights(everything, torch.zeros(91, dtype=torch.bool))
-    assert len(free.values) == 91 - 20
-    optimizer = torch.optim.Adam([free.values], lr=0.1)
-    model(torch.randn(3, 4, 5, 5)).square().mean().backward()
-    free.pull_gradients_()
+    fixer = WeightFixer(everything, delta=0.01, fractions=(0.3, 1.0))
+    before = {name: parameter.detach().clone() for name, parameter in everything.items()}
+    optimizer = torch.optim.Adam(trainable_besides(model, []), lr=0.1)
+    fixer.attach(optimizer)
+    loss = model(torch.randn(3, 4, 5, 5)).square().mean()
+    loss.backward()
+    fixer.pull_(loss)
     optimizer.step()
-    free.push_values_()
-    assert torch.equal(model.frozen.weight, frozen)
+    moved = {name for name, parameter in everything.items() if not torch.equal(parameter, before[name])}
+    assert moved == {name for name in everything if not name.startswith("frozen.")}
     assert model.first.weight is model.second.weight
-    assert float(model.scale.detach()) != 0.5
 
-    write_weights_(everything, torch.arange(91.0))
-    assert torch.equal(read_weights(everything), torch.arange(91.0))
-    assert float(model.scale.detach()) == float(read_weights([model.scale])) != 0.5
+    for _ in range(2):
+        fixer.fix_()
+    assert_decoded(fixer, everything)
+    assert model.first.weight is model.second.weight
+    assert fixer.usage().sum() == 91
 
 
 def test_channels_last_parameters_are_read_and_written_where_they_are():
+    torch.manual_seed(0)
     model = nn.Conv2d(3, 5, 2).to(memory_format=torch.channels_last)
-    parameters = list(model.parameters())
     before = model.weight.detach().clone()
-    weights = read_weights(parameters)
-    write_weights_(parameters, weights * 2)
-    assert torch.equal(model.weight.detach(), before * 2)
+    assert_decoded(fix(model, delta=0.01), dict(model.named_parameters()))
+    assert model.weight.is_contiguous(memory_format=torch.channels_last)
+    assert (model.weight - before).abs().mean() < 0.005 < (model.weight - before.flip(0)).abs().mean() / 10
+
+
+def test_gradients_of_another_layout_than_their_weights():
+    torch.manual_seed(0)
+    model = nn.Conv2d(3, 5, 2).to(memory_format=torch.channels_last)
+    fixer = WeightFixer(model, delta=0.01, alpha=0.0, fractions=(0.5, 1.0))
+    fixer.fix_()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    fixer.attach(optimizer)
+    free = fixer.indices()["weight"] == FREE
+    assert 0 < free.sum() < 60
+    before, gradient = model.weight.detach().clone(), torch.arange(60.0).view(5, 3, 2, 2) + 1
     model(torch.randn(1, 3, 4, 4)).sum().backward()
-    model.weight.grad = torch.arange(60.0).view(5, 3, 2, 2)  # of another layout than the weight
-    free = FreeWeights(parameters, torch.zeros(65, dtype=torch.bool))
-    free.pull_gradients_()
-    expected = model.weight.grad.permute(0, 2, 3, 1).flatten()
-    assert torch.equal(free.gradients[:60], expected)
+    model.weight.grad = gradient.clone()
+    optimizer.step()
+    assert torch.equal(model.weight.detach(), torch.where(free, before - gradient, before))
 
 
 def test_a_stem_for_small_images():

@@ -7,6 +7,8 @@ import sys
 
 from conftest import ROOT, clean_environment
 
+from pipeline.watching.progress import Steps
+
 
 def run_on_terminal(program):
     parent, child = pty.openpty()
@@ -42,3 +44,10 @@ def test_progress_on_a_terminal_and_in_a_log():
     assert "round 1 is done" in shown
     logged = subprocess.run([sys.executable, "-c", STEPS], cwd=ROOT, capture_output=True, text=True, check=True)
     assert logged.stderr == "round 1 is done\n"
+
+
+def test_further_processes_say_nothing(capsys):
+    with Steps("fix", 4, quiet=True) as steps:
+        steps.advance()
+        steps.say("round 1 is done")
+    assert capsys.readouterr().err == ""

@@ -1,6 +1,5 @@
 """Every method of the comparison, on a small network: what it promises of its values, and what it leaves alone."""
 
-import dataclasses
 import sys
 
 import numpy as np
@@ -14,7 +13,7 @@ from pipeline.base.errors import InputError
 from pipeline.base.settings import Quantiser
 from pipeline.comparing.fake_quantisation import weight_layers
 from pipeline.comparing.palette import Palette, k_means, nearest
-from pipeline.comparing.task import Task, find
+from pipeline.comparing.task import Task, find_method
 from pipeline.measuring.evaluation import measure
 from pipeline.methods import apot, known_methods
 from pipeline.methods.uniform import LearnedStep
@@ -52,8 +51,9 @@ def quantised(request, task, outcomes):
     name = request.param
     if name not in outcomes:
         chosen = task(**CASES[name])
-        outcome = find(name, chosen.quantiser).quantise(chosen)
-        outcomes[name] = chosen, outcome, *measure(chosen.fabric, chosen.network, chosen.dataset, outcome.shared)
+        outcome = find_method(name, chosen.quantiser).quantise(chosen)
+        work = chosen.work
+        outcomes[name] = chosen, outcome, *measure(work.fabric, work.network, work.dataset, outcome.shared)
     return name, *outcomes[name]
 
 
@@ -73,9 +73,9 @@ def test_few_values_per_codebook(quantised):
 
 @every_case
 def test_as_many_epochs_as_wfn(quantised):
-    name, task, outcome, _, _ = quantised
+    name, task, _, _, _ = quantised
     expected = 0 if name == "palettize-4" else task.settings.training_epochs
-    assert [row["epoch"] for row in outcome.epochs] == list(range(expected))
+    assert [row["epoch"] for row in task.work.epochs] == list(range(expected))
 
 
 @every_case
@@ -101,7 +101,7 @@ def test_the_network_is_an_ordinary_one_again(quantised, dataset, settings, tmp_
     save_file({name: value for name, value in weights.items() if name not in clips}, tmp_path / "model.safetensors")
     load_weights(plain, tmp_path / "model.safetensors")
     if not clips:
-        assert measure(task.fabric, plain, dataset, outcome.shared)[0] == metrics
+        assert measure(task.work.fabric, plain, dataset, outcome.shared)[0] == metrics
 
 
 def test_every_width_starts_with_the_full_learning_rate(task, monkeypatch):
@@ -119,18 +119,17 @@ def test_every_width_starts_with_the_full_learning_rate(task, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["uniform-3", "apot-4"])
-def test_training_that_diverges_is_one_line(task, name):
-    chosen = task(**CASES[name])
-    settings = chosen.settings.changed({"quantise.lr": 1e30})
+def test_training_that_diverges_is_one_line(task, settings, name):
+    chosen = task(settings.changed({"quantise.lr": 1e30}), **CASES[name])
     with pytest.raises(InputError, match="the loss is (nan|inf); a smaller learning rate"):
-        find(name, chosen.quantiser).quantise(dataclasses.replace(chosen, settings=settings))
+        find_method(name, chosen.quantiser).quantise(chosen)
 
 
 @pytest.mark.parametrize("name", ["apot-4", "kmeans-layer-4"])
-def test_same_seed_same_numbers(task, name, outcomes):
+def test_same_seed_same_numbers(task, name):
     def run():
         chosen = task(**CASES[name])
-        find(name, chosen.quantiser).quantise(chosen)
+        find_method(name, chosen.quantiser).quantise(chosen)
         return chosen.model.state_dict()
 
     one, other = run(), run()
@@ -182,7 +181,7 @@ def test_a_palette_moves_values_by_the_summed_gradient():
     palette = Palette([[one, other]], k=3, seed=0)
     assert palette.values.tolist() == [0, 1, 4]
     one.grad, other.grad = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[4.0], [5.0]])
-    palette.pull_gradients_()
+    assert palette.pull_(torch.tensor(0.5)) == {}
     assert palette.values.grad.tolist() == [4, 6, 5]
     with torch.no_grad():
         palette.values -= torch.tensor([1.0, 2.0, 3.0])
@@ -201,13 +200,13 @@ def test_a_palette_moves_values_by_the_summed_gradient():
 )
 def test_what_is_not_allowed_is_named(chosen, message):
     with pytest.raises(InputError, match=message):
-        find("mine", Quantiser(**chosen))
+        find_method("mine", Quantiser(**chosen))
 
 
 def test_a_width_for_a_method_without_one_is_named(monkeypatch):
     monkeypatch.setattr(apot, "BITS", None)
     with pytest.raises(InputError, match="mine.bits = 4: apot has no width; allowed: no bits at all"):
-        find("mine", Quantiser(method="apot", bits=4))
+        find_method("mine", Quantiser(method="apot", bits=4))
 
 
 def test_a_missing_package_is_named(monkeypatch):
@@ -215,7 +214,7 @@ def test_a_missing_package_is_named(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "coremltools", None)
     with pytest.raises(InputError, match="'coreml_palettize': needs the package coremltools; `uv sync --group peers`"):
-        find("mine", Quantiser(method="coreml_palettize", bits=4))
+        find_method("mine", Quantiser(method="coreml_palettize", bits=4))
 
 
 def test_methods_are_found_by_their_files():
@@ -229,4 +228,4 @@ def test_shared_weights_are_refused_where_each_layer_has_a_codebook(task):
     first = next(a for a in convolutions if a is not same and a.weight.shape == same.weight.shape)
     same.weight = first.weight
     with pytest.raises(InputError, match="shares the weight of"):
-        find("mine", chosen.quantiser).quantise(chosen)
+        find_method("mine", chosen.quantiser).quantise(chosen)

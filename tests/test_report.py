@@ -45,13 +45,21 @@ def run(top1, settings=None, *, unique=100, entropy=4.0, parameters=1_000_000, f
     return Run(Path("run"), metrics, settings or {}, iterations, centres, seconds=60.0)
 
 
+def fixing(delta, alpha=0.4, seed=0, rounds=4):
+    """Settings of a fixed network that trains for three epochs in each of its rounds but the first."""
+    fractions = [(t + 1) / rounds for t in range(rounds)]
+    chosen = {"delta": delta, "alpha": alpha, "seed": seed, "model": {"name": "resnet18"}}
+    return chosen | {"fixing": {"fractions": fractions}, "finetune": {"epochs": 3}}
+
+
 FIXED = [
-    run(97.5, {"delta": 0.01, "alpha": 0.4, "seed": 0}, unique=140, entropy=3.5),
-    run(97.9, {"delta": 0.01, "alpha": 0.4, "seed": 1}, unique=150, entropy=3.7),
-    run(97.0, {"delta": 0.015, "alpha": 0.4, "seed": 0}, unique=90, entropy=3.2),
-    run(97.5, {"delta": 0.01, "alpha": 0.4, "seed": 0}, unique=140, entropy=3.5),
-    run(98.25, {"delta": 0.0075, "alpha": 0.4, "seed": 0}, unique=200, entropy=4.0),
+    run(97.5, fixing(0.01), unique=140, entropy=3.5),
+    run(97.9, fixing(0.01, seed=1), unique=150, entropy=3.7),
+    run(97.0, fixing(0.015), unique=90, entropy=3.2),
+    run(97.5, fixing(0.01), unique=140, entropy=3.5),
+    run(98.25, fixing(0.0075), unique=200, entropy=4.0),
 ]
+ONE_SHOT = run(96.5, fixing(0.01, alpha=0.0, rounds=1), unique=130, entropy=3.4)
 QUANTISED = [
     run(98.0, {"method": "apot", "bits": 4, "seed": 0}, unique=9000, entropy=6.0),
     run(97.0, {"method": "apot", "bits": 4, "seed": 1}, unique=9000, entropy=6.0),
@@ -98,17 +106,15 @@ def results(tmp_path_factory):
         for delta in (0.01, 0.02) for alpha in (0.0, 0.4) for batch_norm in (True, False)
     ]  # fmt: skip
     small = run(92.0, {"model": {"name": "test_resnet"}})
-    small_settings = {"model": {"name": "resnet18"}}
-    made = [
-        ("baseline", "pretrain", dataclasses.replace(baseline, settings=small_settings, images_per_second=500.0)),
-        (
-            "WFN",
-            "fix",
-            dataclasses.replace(fixed[0], settings=fixed[0].settings | small_settings, images_per_second=400.0),
+    one_shot = dataclasses.replace(ONE_SHOT, folder=folders[1])
+    made = {
+        "pretrain": dataclasses.replace(
+            baseline, settings={"model": {"name": "resnet18"}, "seed": 0}, images_per_second=500.0
         ),
-        ("one shot", "quantise@x", dataclasses.replace(fixed[0], settings=small_settings)),
-    ]
-    return Results(baseline, fixed, QUANTISED, small, explored, made, CARD, commit="0123abcd")
+        "fix": dataclasses.replace(fixed[0], images_per_second=400.0),
+        "variants@one-shot": one_shot,
+    }
+    return Results(baseline, fixed, [one_shot], QUANTISED, small, explored, made, CARD, commit="0123abcd")
 
 
 @pytest.fixture
@@ -118,6 +124,7 @@ def files(settings, results):
 
 def test_throughput_is_compared_with_plain_training(results):
     table = tables.provenance(results.made)
+    assert table["stage"].tolist() == ["pretrain", "fix", "variants@one-shot"]
     assert table["images_per_second"].tolist()[:2] == [500, 400]
     assert table["of_plain"].tolist()[:2] == [1, 0.8]
     assert table.iloc[2][["images_per_second", "of_plain"]].isna().all()
@@ -140,7 +147,7 @@ def test_comparison_by_hand():
 
 def test_methods_side_by_side_by_hand():
     """Runs that differ in their seed only are one row, a run that is there twice counts once."""
-    table = tables.quantisers(BASELINE, FIXED, QUANTISED, fixing_epochs=9)
+    table = tables.quantisers(BASELINE, FIXED, QUANTISED)
     assert table["runs"].tolist() == [1, 2, 1, 1, 2, 1, 1]
     assert table["method"].tolist() == ["Baseline", *["WFN"] * 3, *["APoT"] * 2, "halves"]
     wfn = table.iloc[1]
@@ -156,6 +163,29 @@ def test_methods_side_by_side_by_hand():
     assert pd.isna(alone["top1_spread"])
     assert alone["lzw_megabytes"] == pytest.approx(5 / 7, abs=1e-6)
     assert alone["ratio"] == pytest.approx(32 / 5)
+
+
+def test_one_shot_is_a_method_of_its_own_beside_the_others_only(files):
+    """It trains for no epoch; the tables of what WFN does know nothing of it."""
+    names = ("comparison", "quantisers", "representation")
+    found = {name: pd.read_csv(BytesIO(files[f"{name}.csv"])) for name in names}
+    methods = found["quantisers"].set_index("method")
+    one_shot = methods.loc["WFN, one shot"]
+    assert (one_shot["runs"], one_shot["epochs"], one_shot["delta"], one_shot["alpha"]) == (1, 0, 0.01, 0)
+    assert (one_shot["top1"], one_shot["unique"]) == (96.5, 130)
+    assert methods.loc["WFN", "epochs"].tolist() == [9] * 3
+    for name in ("comparison", "representation"):
+        assert set(found[name]["method"]) <= {"Baseline", "WFN"}
+        assert sorted(found[name]["delta"].dropna()) == [0.0075, 0.01, 0.015]
+        assert set(found[name]["alpha"].dropna()) == {0.4}
+    assert 96.5 not in found["comparison"]["top1"].tolist()
+
+
+def test_a_variant_that_trains_is_a_row_of_wfn():
+    variant = run(97.2, fixing(0.02, rounds=2))
+    table = tables.quantisers(BASELINE, [*FIXED, variant], QUANTISED)
+    (row,) = table[table["delta"] == 0.02].to_dict("records")
+    assert (row["method"], row["epochs"], row["top1"]) == ("WFN", 3, 97.2)
 
 
 def test_fates_add_up():
@@ -271,15 +301,15 @@ def test_pareto_front_by_hand():
 
 
 def test_every_method_is_a_series(results):
-    table = tables.quantisers(results.baseline, results.fixed, results.quantised, fixing_epochs=9)
+    table = tables.quantisers(results.baseline, [*results.fixed, *results.variants], results.quantised)
     legend = figures.accuracy_against_size(table, 1000).axes[0].get_legend()
     labels = {text.get_text() for text in legend.get_texts()}
-    assert labels == {"Baseline, 2.4 MB as float32", "Pareto front", "WFN", "APoT", "halves"}
+    assert labels == {"Baseline, 2.4 MB as float32", "Pareto front", "WFN", "WFN, one shot", "APoT", "halves"}
 
 
 def test_runs_with_another_alpha_are_a_series_of_their_own():
-    without = run(97.4, {"delta": 0.01, "alpha": 0.0, "seed": 0}, entropy=4.4)
-    table = tables.quantisers(BASELINE, [*FIXED, without], QUANTISED, fixing_epochs=9)
+    without = run(97.4, fixing(0.01, alpha=0.0), entropy=4.4)
+    table = tables.quantisers(BASELINE, [*FIXED, without], QUANTISED)
     legend = figures.accuracy_against_size(table, 1000).axes[0].get_legend()
     labels = {text.get_text() for text in legend.get_texts()}
     assert {"WFN, α = 0", "WFN, α = 0.4", "APoT"} <= labels

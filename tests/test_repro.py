@@ -56,7 +56,7 @@ def test_a_second_run_does_nothing(clone, shell):
     done = shell("make repro")
     assert time.perf_counter() - start < 15  # 5 s on a quiet machine; see docs/budgets.md
     assert re.findall(r"Running stage '(.*)'", done.stdout) == ["track"]
-    assert "track: 0 of 10 runs were missing" in done.stdout
+    assert "track: 0 of 11 runs were missing" in done.stdout
     assert files_of(clone / "runs") == before
 
 
@@ -67,15 +67,17 @@ def test_mlflow_has_every_setting_once(clone):
     assert [name for (name,) in names] == [
         *("WFN delta=0.01 alpha=0.4 seed=0", "WFN delta=0.01 alpha=0.4 seed=1"),
         *("WFN delta=0.015 alpha=0.4 seed=0", "WFN delta=0.03 alpha=0.4 seed=0"),
+        "WFN one shot delta=0.01 alpha=0 seed=0",
         *("apot-4 seed=0", "apot-4-again seed=1", "baseline test_resnet", "report"),
     ]
-    assert {"fix", "pretrain", "report"} <= {stage for (stage,) in stages}
+    assert {"fix", "pretrain", "variants@one-shot", "report"} <= {stage for (stage,) in stages}
 
 
 def test_every_method_stands_beside_wfn(clone):
     table = pd.read_csv(clone / "reports" / "mnist5k" / "quantisers.csv").set_index("method")
-    assert table["runs"].to_dict() == {"Baseline": 1, "WFN": 2, "APoT": 2}
-    assert table["epochs"].to_dict() == {"Baseline": pytest.approx(float("nan"), nan_ok=True), "WFN": 2, "APoT": 2}
+    assert table["runs"].to_dict() == {"Baseline": 1, "WFN": 2, "WFN, one shot": 1, "APoT": 2}
+    assert table.drop("Baseline")["epochs"].to_dict() == {"WFN": 2, "WFN, one shot": 0, "APoT": 2}
+    assert pd.isna(table.loc["Baseline", "epochs"])
     assert table.loc["APoT", "index_entropy"] < table.loc["APoT", "entropy"]
     assert table.loc["WFN", "index_entropy"] == pytest.approx(table.loc["WFN", "entropy"])
     assert (table["megabytes"] <= table["lzw_megabytes"]).all()

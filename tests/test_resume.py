@@ -1,19 +1,24 @@
 """Work that was broken off goes on where it was, and ends as if nothing had happened."""
 
+import dataclasses
+import itertools
 import os
+import sys
+from types import ModuleType
 
 import pandas as pd
 import pytest
 import torch
-from conftest import changed
+from conftest import changed, working
 
 from pipeline.base.errors import InputError
+from pipeline.base.settings import Quantiser
+from pipeline.comparing.task import Task, find_method
+from pipeline.data.images import Images
 from pipeline.fixing.rounds import fix_network
-from pipeline.network.build import build
 from pipeline.training import checkpoint
-from pipeline.training import loop as training
-from pipeline.training.checkpoint import key_of, resumable
-from pipeline.training.device import set_up
+from pipeline.training.checkpoint import checkpoint_name, code_files, resumable
+from pipeline.training.loop import pretrain
 
 
 class BrokenOffError(Exception):
@@ -21,84 +26,165 @@ class BrokenOffError(Exception):
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
+def kept(repository, monkeypatch):
     """Checkpoints after every epoch, in a folder of their own."""
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
-    return tmp_path / ".ckpt"
+    return repository / ".ckpt"
+
+
+def passing_through(dataset, watch):
+    """The data set; each of its training batches goes through `watch(number, batch)` first."""
+    numbers = itertools.count()
+
+    def watched(*arguments):
+        for batch in dataset.training_batches(*arguments):
+            yield watch(next(numbers), batch)
+
+    shadow = dataclasses.replace(dataset)
+    object.__setattr__(shadow, "training_batches", watched)
+    return shadow
 
 
 def breaking(dataset, batches):
     """The data set, which breaks off after so many training batches."""
-    left = [batches]
-    original = dataset.training_batches
 
-    def limited(*arguments):
-        for batch in original(*arguments):
-            if not left[0]:
-                raise BrokenOffError
-            left[0] -= 1
-            yield batch
+    def watch(number, batch):
+        if number == batches:
+            raise BrokenOffError
+        return batch
 
-    shadow = type(dataset)(dataset.train, dataset.test, dataset.card, dataset.shift, dataset.flip)
-    object.__setattr__(shadow, "training_batches", limited)
-    return shadow
+    return passing_through(dataset, watch)
 
 
-def attempt(work, fabric, settings, dataset):
-    """One try at fixing or pretraining, in a fresh network as a new process has it."""
-    model = build(settings.model, settings.seed)
-    network = set_up(fabric, model, settings.hardware)
-    torch.manual_seed(1)  # dropout draws from it; a resumed try must not see this
-    seen = []
-    with resumable(fabric, settings.of_fixing(), []) as saved:
-        rows = work(
-            fabric, network, dataset, settings, torch.Generator().manual_seed(0), lambda *row: seen.append(row), saved
-        )
-    assert [row for _, row in seen] == rows
-    return model.state_dict(), pd.DataFrame(rows).drop(columns=["seconds", "train_seconds"], errors="ignore")
+def by(method, bits):
+    """Quantising by a method of the comparison; returns its epochs."""
+    quantiser = Quantiser(method=method, bits=bits)
+    found = find_method("mine", quantiser)
+
+    def quantise(work):
+        found.quantise(Task(work, quantiser))
+        return work.epochs
+
+    return quantise
 
 
+# What trains: two batches an epoch, four epochs in all. fix trains in two rounds, apot at two widths; the values that
+# k-means trains lie outside of the network.
 SHORT = {"fixing__fractions": (0.5, 0.9, 1.0), "finetune__epochs": 2, "pretrain__epochs": 4}
+WORK = {
+    "fix": lambda work: fix_network(work).rounds,
+    "pretrain": pretrain,
+    "apot": by("apot", 3),
+    "uniform": by("uniform", 4),
+    "kmeans_layer": by("kmeans_layer", 4),
+}
+every_work = pytest.mark.parametrize("name", WORK)
 
 
-@pytest.mark.parametrize("work", [fix_network, training.pretrain], ids=["fix", "pretrain"])
-@pytest.mark.parametrize("batches", [1, 3, 7])  # two batches an epoch; none is finished after one
-def test_as_if_nothing_had_happened(kept, work, batches, settings, dataset, fabric, capsys):
+def attempt(name, settings, dataset):
+    """One try, in a fresh network as a new process has it: the network's state and the rows that were logged."""
+    logged = []
+    with working(settings, dataset) as work:
+        torch.manual_seed(1)  # dropout draws from it; a resumed try must not see this
+        work.live.log_step = lambda *step: logged.append(step)
+        rows = WORK[name](work)
+    assert logged == list(enumerate(rows))
+    return work.model.state_dict(), pd.DataFrame(rows).drop(columns=["seconds", "train_seconds"], errors="ignore")
+
+
+def assert_same(done, expected):
+    pd.testing.assert_frame_equal(done[1], expected[1])
+    assert done[0].keys() == expected[0].keys()
+    for name, value in expected[0].items():
+        assert torch.equal(value, done[0][name]), name
+
+
+@every_work
+@pytest.mark.parametrize("batches", [1, 3, 5, 7])  # none of the epochs is finished after one
+def test_as_if_nothing_had_happened(kept, name, batches, settings, dataset, capsys):
     settings = changed(settings, **SHORT, model__options={"drop_rate": 0.1})
-    expected, rows = attempt(work, fabric, settings, dataset)
+    expected = attempt(name, settings, dataset)
     assert list(kept.iterdir()) == []  # removed at success, with its lock
     with pytest.raises(BrokenOffError):
-        attempt(work, fabric, settings, breaking(dataset, batches))
+        attempt(name, settings, breaking(dataset, batches))
     capsys.readouterr()
-    weights, again = attempt(work, fabric, settings, dataset)
-    assert ("goes on after" in capsys.readouterr().err) == (batches >= 2 or work is fix_network)
-    pd.testing.assert_frame_equal(again, rows)
-    for name, value in expected.items():
-        assert torch.equal(value, weights[name]), name
+    again = attempt(name, settings, dataset)
+    assert ("goes on after" in capsys.readouterr().err) == (batches >= 2 or name == "fix")
+    assert_same(again, expected)
     assert list(kept.iterdir()) == []
 
 
-@pytest.mark.parametrize("work", [fix_network, training.pretrain], ids=["fix", "pretrain"])
-def test_twice_broken(kept, work, settings, dataset, fabric):
-    """With moving averages, which go on as well."""
+@every_work
+def test_twice_broken(kept, name, settings, dataset):
+    """With moving averages, which go on as well. The second time breaks the second training of those that have two."""
     settings = changed(settings, **SHORT, finetune__ema=0.9, pretrain__ema=0.9)
-    expected, rows = attempt(work, fabric, settings, dataset)
+    expected = attempt(name, settings, dataset)
     for batches in (3, 4):
         with pytest.raises(BrokenOffError):
-            attempt(work, fabric, settings, breaking(dataset, batches))
-    weights, again = attempt(work, fabric, settings, dataset)
-    pd.testing.assert_frame_equal(again, rows)
-    assert all(torch.equal(value, weights[name]) for name, value in expected.items())
+            attempt(name, settings, breaking(dataset, batches))
+    assert_same(attempt(name, settings, dataset), expected)
+
+
+def test_apot_trains_twice_and_numbers_its_epochs_on(settings, dataset):
+    with working(changed(settings, **SHORT), dataset) as work:
+        WORK["apot"](work)
+    assert {title: len(rows) for title, rows in work.trainings.items()} == {"apot, 4 bits": 2, "apot, 3 bits": 2}
+    assert [row["epoch"] for row in work.epochs] == [0, 1, 2, 3]
+
+
+@every_work
+@pytest.mark.parametrize("epoch", [2, 3])  # 3: of the second training of those that have two
+def test_a_loss_that_is_no_number_ends_its_epoch(kept, name, epoch, settings, dataset):
+    """No further epoch begins, and the checkpoint is that of the epoch before."""
+    seen = []
+
+    def watch(number, batch):
+        seen.append(number)
+        return batch if number < 2 * (epoch - 1) else Images(batch.pixels * torch.nan, batch.labels)
+
+    with pytest.raises(InputError, match=f": epoch {epoch}: the loss is nan; a smaller learning rate"):
+        attempt(name, changed(settings, **SHORT), passing_through(dataset, watch))
+    assert seen == list(range(2 * epoch))
+    (path,) = kept.glob("*/state.pt")
+    state = torch.load(path, weights_only=True)
+    unfinished = state["training"]["rows"] if state["training"] else []
+    rows = itertools.chain(*state["trainings"].values(), unfinished)
+    assert [row["epoch"] for row in rows] == list(range(epoch - 1))
 
 
 def test_a_checkpoint_is_that_of_one_setting_and_its_inputs(tmp_path):
-    (tmp_path / "weights").write_bytes(b"a")
-    keys = [key_of({"delta": 0.01}, [tmp_path / "weights"]), key_of({"delta": 0.02}, [tmp_path / "weights"])]
-    (tmp_path / "weights").write_bytes(b"b")
-    keys.append(key_of({"delta": 0.01}, [tmp_path / "weights"]))
-    assert len(set(keys)) == 3
-    assert key_of({"delta": 0.01}, [tmp_path / "weights"]) == keys[2]
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"a")
+    names = [checkpoint_name({"delta": delta}, inputs) for delta in (0.01, 0.02) for inputs in ([weights], [])]
+    weights.write_bytes(b"b")
+    names.append(checkpoint_name({"delta": 0.01}, [weights]))
+    assert len(set(names)) == 5
+    assert checkpoint_name({"delta": 0.01}, [weights]) == names[-1]
+
+
+def test_a_checkpoint_is_that_of_the_code_that_was_loaded(tmp_path, monkeypatch):
+    """An edit of what decides the result begins anew; one of what looks on, or is not loaded, does not."""
+    monkeypatch.setattr(checkpoint, "CODE", tmp_path)
+    monkeypatch.setattr(checkpoint, "LOOKING_ON", tmp_path / "pipeline" / "watching")
+    counted = ("wfn/a.py", "pipeline/training/b.py", "stages/c.py")
+    for file in (*counted, "pipeline/watching/d.py", "tests/e.py", "pipeline/methods/unused.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("# one")
+        if "unused" not in file:
+            module = ModuleType(file)
+            module.__file__ = str(tmp_path / file)
+            monkeypatch.setitem(sys.modules, file, module)
+    for path in sorted(tmp_path.rglob("*.py")):
+        before = checkpoint_name({}, [])
+        path.write_text("# two")
+        assert (checkpoint_name({}, []) != before) == (path.relative_to(tmp_path).as_posix() in counted), path
+
+
+def test_what_looks_on_is_loaded_and_does_not_count():
+    assert "pipeline.watching.tracking" in sys.modules
+    found = {path.relative_to(checkpoint.CODE).as_posix() for path in code_files()}
+    assert {"wfn/fixer.py", "pipeline/training/loop.py", "pipeline/methods/apot.py"} <= found
+    assert not any(name.startswith(("pipeline/watching/", "tests/", ".venv/")) for name in found)
 
 
 def test_two_processes_at_the_same_work(kept, settings, fabric):

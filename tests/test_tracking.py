@@ -11,16 +11,16 @@ from mlflow import MlflowClient
 
 from pipeline.base.results import Run
 from pipeline.watching import tracking
-from pipeline.watching.tracking import Label, LiveRun, complete, flatten, key_of, live_run, logged_keys
+from pipeline.watching.labels import Label
+from pipeline.watching.tracking import LiveRun, complete, flatten, key_of, live_run, logged_keys
 
 LABEL = Label("experiment", "WFN delta=0.01", "fix")
 
 
 @pytest.fixture
-def repository(tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+def repository(repository, monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "brave-test")
-    return tmp_path
+    return repository
 
 
 def finished_run(folder, top1=98.5):

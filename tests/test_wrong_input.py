@@ -45,7 +45,9 @@ def refused(clone, monkeypatch, capsys):
         ("--set delta", "--set delta: key=value is needed"),
         ("--set 'delta=['", "--set delta=\\[: '\\[' is not valid YAML"),
         ("--set fixing.colour=1", "fixing.colour is not a setting; allowed here: fractions"),
-        ("--data nowhere", "No such file or directory: nowhere/"),
+        ("--data nowhere", "nowhere/card.json: No such file or directory"),
+        ("--stage variants@nope", "variants has no 'nope'; allowed: one-shot"),
+        ("--stage repeats@7", "repeats has no '7'; allowed: 1"),
     ],
 )
 def test_bad_options(refused, options, message):

@@ -70,12 +70,13 @@ class Levels:
         self.lowest = int(levels[0])
         self.cells = 2 * math.lcm(*(level.denominator for level in levels))
         middles = [Fraction(2 * cell - 1, 2 * self.cells) for cell in range(self.lowest * self.cells, self.cells + 1)]
-        self._table = torch.tensor([float(_nearest(middle, levels)) for middle in middles])
+        # The last cell is for what is no number: a training that diverges has to end with a loss that says so.
+        self._table = torch.tensor([*(float(_nearest(middle, levels)) for middle in middles), math.nan])
 
     def nearest(self, numbers: Tensor) -> Tensor:
-        """The nearest level of each number, in their shape; all must be between the lowest level and 1."""
+        """The nearest level of each number, in their shape; all must be NaN or between the lowest level and 1."""
         self._table = self._table.to(numbers.device, numbers.dtype)
-        cells = (numbers * self.cells).ceil_().int().sub_(self.lowest * self.cells)
+        cells = (numbers * self.cells).ceil_().nan_to_num_(self.cells + 1).int().sub_(self.lowest * self.cells)
         return self._table.index_select(0, cells.flatten()).view_as(numbers)
 
 
