@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+Distance = Literal["relative", "euclidean"]
 
 # Below the first term by more than this, a further term no longer fits into a float32 significand.
 FLOAT32_SPAN = 23
