@@ -25,12 +25,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from wfn.centres import Distance
+from wfn.rows import put_columns
 from wfn.threads import follow_torch
 
 Booleans = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Rows = NDArray[np.void]
+Floats = NDArray[np.float32]
 
 # A cell is at most this part of the temperature wide, in units of distance: f' is then right to ~1e-4.
 CELLS_PER_TEMPERATURE = 25
@@ -42,9 +43,11 @@ MAX_OCTAVES_BELOW = 12
 LARGEST = float(np.finfo(np.float32).max)
 # Weights per partial sum and per task of the parallel loop; fewer than two chunks start no threads.
 CHUNK = 1 << 16
-# One cell. Where it holds several knots, weights of a magnitude above `upper` belong to the row with the number `next`.
-LINES = ("knot", "loss", "grad", "bend", "jump", "turn")
-ROW = np.dtype([*((name, np.float32) for name in (*LINES, "upper")), ("next", np.int32)])
+# Weights whose rows are brought together at a time.
+BLOCK = 256
+# The numbers of a cell, in the order of a row: knot, loss, grad, bend, jump, turn; then, for a cell with several knots,
+# the magnitude above which weights belong to another row, and the number of that row.
+UPPER, NEXT, WIDTH = 6, 7, 8
 
 
 class Regulariser:
@@ -77,7 +80,7 @@ class Regulariser:
         self._formula = (self.centres, zero_threshold, temperature, distance == "relative")
         self._shift, self._low, self._half = self._grid()
         self._rows, self._longest_chain = self._build_rows()
-        self._columns: dict[torch.device, dict[str, Tensor]] = {}
+        self._columns: dict[torch.device, Tensor] = {}
         self._scratch: Tensor | None = None
 
     def slopes_(self, out: Tensor, weights: Tensor, free: Tensor | None = None) -> Tensor:
@@ -127,6 +130,7 @@ class Regulariser:
             self._low,
             self._shift,
             self._half,
+            self._longest_chain > 0,
             self._rows,
         )
         if len(values) <= CHUNK:
@@ -137,20 +141,18 @@ class Regulariser:
     def _evaluate(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """f(w) and f'(w) [N] with torch's own operations, for devices other than the CPU."""
         if weights.device not in self._columns:
-            self._columns[weights.device] = {
-                name: torch.from_numpy(self._rows[name].copy()).to(weights.device) for name in (*LINES, "upper", "next")
-            }
-        column = self._columns[weights.device]
-        bits, size = weights.view(torch.int32), weights.abs()
+            self._columns[weights.device] = torch.from_numpy(self._rows.T.copy()).to(weights.device)
+        knot, loss, grad, bend, jump, turn, upper, following = self._columns[weights.device]
+        size = weights.abs()
         cell = ((size.view(torch.int32) - self._low) >> self._shift).clamp(0, self._half - 1)
-        row = cell + (bits < 0) * self._half
+        row = cell + (weights.view(torch.int32) < 0) * self._half
         for _ in range(self._longest_chain):
-            row = torch.where(size > column["upper"][row], column["next"][row], row)
-        u = weights - column["knot"][row]
+            row = torch.where(size > upper[row], following[row].int(), row)
+        u = weights - knot[row]
         side = u.sign()
-        start = column["grad"][row] + column["jump"][row] * side
-        slopes = start + (column["bend"][row] + column["turn"][row] * side) * u
-        return column["loss"][row] + 0.5 * u * (start + slopes), slopes
+        begin = grad[row] + jump[row] * side
+        slopes = begin + (bend[row] + turn[row] * side) * u
+        return loss[row] + 0.5 * u * (begin + slopes), slopes
 
     def _grid(self) -> tuple[int, int, int]:
         """shift, low, half: a magnitude with bits b is in cell (b - low) >> shift, cut to [0, half).
@@ -169,7 +171,7 @@ class Regulariser:
         low = threshold + 1 - (((threshold - bottom) >> shift) + 1 << shift)
         return shift, low, ((top - low) >> shift) + 2
 
-    def _build_rows(self) -> tuple[Rows, int]:
+    def _build_rows(self) -> tuple[Floats, int]:
         """Rows of the cells of positive, then of negative weights, then the further rows of cells with several knots.
 
         Also how many further rows a cell has at most.
@@ -189,13 +191,12 @@ class Regulariser:
 
         order = np.argsort(further, kind="stable")
         follower = np.append(further[1:], False)
-        rows = np.zeros(len(knot), dtype=ROW)
-        lines = knot, loss, grad, (beyond + before) / 2, jump, (beyond - before) / 2
-        for name, column in zip(LINES, lines, strict=True):
-            rows[name] = np.clip(column, -LARGEST, LARGEST)
-        rows["upper"] = np.where(follower, upper, np.inf)
-        rows["next"] = np.where(follower, np.append(np.argsort(order)[1:], 0), 0)
-        return rows[order], int(np.diff(np.flatnonzero(~further), append=len(knot)).max()) - 1
+        upper = np.where(follower, upper, np.inf)
+        following = np.where(follower, np.append(np.argsort(order)[1:], 0), 0)
+        lines = [knot, loss, grad, (beyond + before) / 2, jump, (beyond - before) / 2]
+        lines = [np.clip(line, -LARGEST, LARGEST) for line in lines]
+        rows = np.stack([*lines, upper, following], axis=1).astype(np.float32)[order]
+        return rows, int(np.diff(np.flatnonzero(~further), append=len(knot)).max()) - 1
 
     def _pieces(self, sign: int, starts: Integers) -> tuple[Doubles, Doubles, Doubles, Doubles, Booleans]:
         """The weights of one sign by magnitude, in pieces with one knot at most: the cells, which begin at the bits
@@ -266,39 +267,50 @@ def _exact(weights, centres, zero_threshold, temperature, relative):  # type: ig
     return losses, grads, jumps
 
 
-@njit(cache=True, fastmath={"contract"}, error_model="numpy")
-def _put_slopes(weights, bits, out, free, scale, low, shift, half, rows, start, stop):  # type: ignore[no-untyped-def]
-    """Puts scale * f' of the weights from `start` up to `stop` into `out` and returns the sum of their f.
-
-    No branch but for fixed weights and crowded cells; unsigned indices spare the test for negative ones.
-    """
-    low, half, last = np.int32(low), np.int32(half), np.int32(half - 1)
+# LLVM turns the loops into vector instructions as long as indices are unsigned and integers have 32 bits; it would not
+# do so with the table's rows, whose columns are therefore brought together first, for one block of weights at a time.
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+def _put_slopes(weights, bits, out, free, scale, low, shift, half, crowded, rows, start, stop):  # type: ignore[no-untyped-def]
+    """Puts scale * f' of the weights from `start` up to `stop` into `out` and returns the sum of their f."""
+    low, shift, half, last = np.int32(low), np.uint32(shift), np.int32(half), np.int32(half - 1)
+    chosen = np.zeros(BLOCK, np.uint32)
+    columns = np.empty((WIDTH, BLOCK), np.float32)
+    knot, losses, grad, bend, jump, turn = columns[0], columns[1], columns[2], columns[3], columns[4], columns[5]
     total = 0.0
-    for i in range(np.uint64(start), np.uint64(stop)):
-        if free is not None and not free[i]:
-            out[i] = np.float32(0)
-            continue
-        size = np.int32(bits[i] & np.int32(0x7FFFFFFF))
-        cell = min(max(np.int32(np.int32(size - low) >> shift), np.int32(0)), last)
-        row = rows[np.uint32(cell + (np.int32(bits[i] >> np.int32(31)) & half))]
-        while abs(weights[i]) > row.upper:
-            row = rows[np.uint32(row.next)]
-        u = weights[i] - row.knot
-        side = np.float32(u > 0) - np.float32(u < 0)
-        begin = row.grad + row.jump * side
-        slope = begin + (row.bend + row.turn * side) * u
-        total += np.float64(row.loss + np.float32(0.5) * u * (begin + slope))
-        out[i] = scale * slope
+    for block in range(np.uint64(start), np.uint64(stop), np.uint64(BLOCK)):
+        count = min(np.uint64(BLOCK), np.uint64(stop) - block)
+        for i in range(count):
+            size = np.int32(bits[block + i] & np.int32(0x7FFFFFFF))
+            cell = min(np.int32(np.uint32(max(np.int32(size - low), np.int32(0))) >> shift), last)
+            chosen[i] = np.uint32(cell + (np.int32(bits[block + i] >> np.int32(31)) & half))
+        if crowded:
+            for i in range(count):
+                while abs(weights[block + i]) > rows[chosen[i], UPPER]:
+                    chosen[i] = np.uint32(rows[chosen[i], NEXT])
+        put_columns(rows, chosen, columns)
+        loss = np.float32(0)
+        for i in range(count):
+            u = weights[block + i] - knot[i]
+            side = np.float32(u > 0) - np.float32(u < 0)
+            begin = grad[i] + jump[i] * side
+            slope = begin + (bend[i] + turn[i] * side) * u
+            each = losses[i] + np.float32(0.5) * u * (begin + slope)
+            if free is not None:
+                each = each if free[block + i] else np.float32(0)
+                slope = slope if free[block + i] else np.float32(0)
+            loss += each
+            out[block + i] = scale * slope
+        total += np.float64(loss)
     return total
 
 
 @njit(parallel=True, cache=True)
-def _put_slopes_in_chunks(weights, bits, out, free, scale, low, shift, half, rows):  # type: ignore[no-untyped-def]
+def _put_slopes_in_chunks(weights, bits, out, free, scale, low, shift, half, crowded, rows):  # type: ignore[no-untyped-def]
     """As `_put_slopes` for all weights, with one partial sum per chunk, added in order whatever the threads."""
     sums = np.zeros((weights.size + CHUNK - 1) // CHUNK)
     for chunk in prange(sums.size):
         start, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, weights.size)
-        sums[chunk] = _put_slopes(weights, bits, out, free, scale, low, shift, half, rows, start, stop)
+        sums[chunk] = _put_slopes(weights, bits, out, free, scale, low, shift, half, crowded, rows, start, stop)
     total = 0.0
     for part in sums:
         total += part
