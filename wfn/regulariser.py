@@ -4,62 +4,54 @@ For given centres the loss of one weight is a function of one real variable,
 
     f(w) = sum_j p_j(w) D(w, c_j),   p(w) = softmin_j(D(w, c_j) / temperature),
 
-so f and its derivative are tabulated once and looked up per weight: a step costs the same for any number of centres.
-The table follows the float32 format: the exponent and the leading mantissa bits of a weight are the number of its
-cell, on a grid that is finer near zero. Within a cell f' is a straight line, broken at the one point (knot) where f
-bends or jumps: at a centre, or at the threshold below which the absolute distance counts.
+so f' is tabulated once and looked up per weight: a step costs the same for any number of centres. The bits of a float32
+number its cell, on a grid that is finer near zero and has an edge at the threshold below which the absolute distance
+counts. In a cell f' is two straight lines that meet at its knot: the centre where f' jumps, or else the middle.
+With u = w - knot and s = sign(u),
+
+    f' = grad + jump * s + (bend + turn * s) * u,   f = loss + u * (f' + grad + jump * s) / 2.
+
+The row of a cell fills half a cache line, so a weight costs one access to memory beside its own.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from wfn.centres import Distance, Doubles, Floats
+from wfn.centres import Distance
+from wfn.rows import put_columns
 from wfn.threads import follow_torch
 
-Ints = NDArray[np.int32]
+Booleans = NDArray[np.bool_]
+Doubles = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float32]
 
 # A cell is at most this part of the temperature wide, in units of distance: f' is then right to ~1e-4.
 CELLS_PER_TEMPERATURE = 25
-# Finer cells are tried until no two knots share one; the formula itself serves the cells where they still do.
 MAX_MANTISSA_BITS = 12
-# Octaves above the largest centre and below the smallest scale; further out f is treated as constant.
+# Octaves above the largest centre; further out f' is a constant.
 OCTAVES_ABOVE = 10
-LOWEST_OCTAVE = -21
-NO_KNOT = np.iinfo(np.int32).max
-CROWDED = -1
-# Weights per partial sum and per task of the parallel loop.
+# Octaves below the threshold (or the width that the temperature asks for); all that is smaller shares one cell.
+MAX_OCTAVES_BELOW = 12
+LARGEST = float(np.finfo(np.float32).max)
+# Weights per partial sum and per task of the parallel loop; fewer than two chunks start no threads.
 CHUNK = 1 << 16
-
-
-class _Grid(NamedTuple):
-    """Cells of the magnitude |w| as a float32 bit pattern, for positive and then for negative weights; C in all.
-
-    shift: low bits that count within a cell; low, high: first and last pattern of the grid (weights outside are
-    treated as if there). knots [C]: pattern of the knot, NO_KNOT, or CROWDED where several knots share the cell.
-    loss, loss_slope, grad, grad_slope [3 * C]: f = loss + loss_slope * t and f' = grad + grad_slope * t with
-    t = pattern - middle of the cell; three planes of rows, for weights before, on and beyond the knot. The rows of
-    crowded cells are zero: there the formula itself is added.
-    """
-
-    shift: int
-    low: int
-    high: int
-    knots: Ints
-    loss: Floats
-    loss_slope: Floats
-    grad: Floats
-    grad_slope: Floats
+# Weights whose rows are brought together at a time.
+BLOCK = 256
+# The numbers of a cell, in the order of a row: knot, loss, grad, bend, jump, turn; then, for a cell with several knots,
+# the magnitude above which weights belong to another row, and the number of that row.
+UPPER, NEXT, WIDTH = 6, 7, 8
 
 
 class Regulariser:
-    """Mean pull of weights towards the nearest of `centres` [k].
+    """Mean pull of weights towards the nearest of `centres` [k], rounded to float32 as weights are.
 
     zero_threshold: weights of at most this magnitude use |w - c| instead of the relative distance, with the zero
     centre at distance 0. temperature: of the softmin, > 0.
@@ -69,38 +61,47 @@ class Regulariser:
 
     def __init__(
         self,
-        centres: ArrayLike | torch.Tensor,
+        centres: ArrayLike | Tensor,
         *,
         zero_threshold: float,
         temperature: float = 0.05,
         distance: Distance = "relative",
     ) -> None:
-        values = centres.detach().cpu().numpy() if isinstance(centres, torch.Tensor) else np.asarray(centres)
-        self.centres = np.unique(values.astype(np.float64))
+        values = centres.detach().cpu().numpy() if isinstance(centres, Tensor) else np.asarray(centres)
+        with np.errstate(over="ignore"):
+            self.centres = np.unique(values.astype(np.float32)).astype(np.float64)
         if not len(self.centres) or not np.isfinite(self.centres).all():
             raise ValueError("centres: at least one is needed, and all must be finite")
-        if not (zero_threshold > 0 and temperature > 0):
-            raise ValueError(f"zero_threshold = {zero_threshold}, temperature = {temperature}: both must be positive")
+        if not (0 < zero_threshold < math.inf and 0 < temperature < math.inf):
+            raise ValueError(
+                f"zero_threshold = {zero_threshold}, temperature = {temperature}: both must be positive and finite"
+            )
         self.zero_threshold, self.temperature, self.distance = zero_threshold, temperature, distance
-        self._formula = (zero_threshold, temperature, distance == "relative")
-        self._grid = self._build_grid()
-        self._crowded = bool((self._grid.knots == CROWDED).any())
-        self._scratch: torch.Tensor | None = None
-        self._tables: dict[torch.device, list[torch.Tensor]] = {}
+        self._formula = (self.centres, zero_threshold, temperature, distance == "relative")
+        self._shift, self._low, self._half = self._grid()
+        self._rows, self._longest_chain = self._build_rows()
+        self._columns: dict[torch.device, Tensor] = {}
+        self._scratch: Tensor | None = None
 
-    def loss_and_grad(
-        self, weights: torch.Tensor, *, out: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean loss (0-dimensional) over weights [N] float32, and its gradient [N].
+    def slopes_(self, out: Tensor, weights: Tensor, free: Tensor | None = None) -> Tensor:
+        """Put f'(w) into out [N] for each of the weights [N]; returns the sum of f over them.
+
+        weights, out: float32, contiguous, not the same memory. free: bool [N]; weights that are not free add nothing to
+        the sum, and their place in `out` is 0. The sum is 0-dimensional, float64, on the device of the weights; nothing
+        waits for the device. It does not depend on the number of threads.
+        """
+        return self._slopes_(out, weights.detach(), free, 1.0)
+
+    def loss_and_grad(self, weights: Tensor, *, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean loss (0-dimensional) over weights [N] float32, and its gradient [N]; of no weights, 0.
 
         out: where to put the gradient instead of into new memory.
         """
         grad = torch.empty_like(weights) if out is None else out
-        return self._gradient_(grad, weights.detach(), scale=1.0, add=False), grad
+        each = 1 / max(len(weights), 1)
+        return (self._slopes_(grad, weights.detach(), None, each) * each).float(), grad
 
-    def add_pull_(
-        self, grad: torch.Tensor, weights: torch.Tensor, *, task_loss: torch.Tensor, alpha: float
-    ) -> torch.Tensor:
+    def add_pull_(self, grad: Tensor, weights: Tensor, *, task_loss: Tensor, alpha: float) -> Tensor:
         """Add the gradient of a * L_reg to grad [N] in place, with a = alpha * task_loss / L_reg held constant.
 
         task_loss: 0-dimensional. Returns L_reg, 0-dimensional. Nothing waits for the device.
@@ -111,202 +112,206 @@ class Regulariser:
         grad.addcmul_(slope, torch.where(loss > 0, alpha * task_loss / loss, 0.0))
         return loss
 
-    def slopes_(self, out, weights, free=None):
-        chosen = weights if free is None else weights[free]
-        loss, slope = self.loss_and_grad(chosen)
-        if free is None:
-            out.copy_(slope * len(chosen))
-        else:
-            out.zero_()
-            out[free] = slope * len(chosen)
-        return loss.double() * len(chosen)
-
-    def add_grad_(
-        self, grad: torch.Tensor, weights: torch.Tensor, *, free: torch.Tensor | None = None, scale: float = 1.0
-    ) -> torch.Tensor:
-        """Add `scale` times the gradient of the mean loss into grad [N] in place; returns the mean loss.
-
-        weights [N] float32 are not changed. free: bool [N]; only these weights count, and only their gradients are
-        touched. No weights, no loss: 0.
-        """
-        weights = weights.detach()
-        if free is None:
-            return self._gradient_(grad, weights, scale=scale, add=True)
-        chosen = weights[free]
-        part = torch.empty_like(chosen)
-        loss = self._gradient_(part, chosen, scale=scale, add=False)
-        grad[free] += part
-        return loss
-
-    def _gradient_(self, grad: torch.Tensor, weights: torch.Tensor, *, scale: float, add: bool) -> torch.Tensor:
-        """Put (or add) `scale` times the gradient of the mean loss into grad [N]; returns the mean loss."""
-        if len(weights) == 0:
-            return weights.new_zeros(())
-        if weights.device.type == "cpu":
-            return self._gradient_on_cpu_(grad.numpy(), weights.numpy(), scale, add)
-        losses, slopes = self._evaluate(weights)
-        if not add:
-            grad.zero_()
-        grad.add_(slopes, alpha=scale / len(weights))
-        return losses.mean()
-
-    def _gradient_on_cpu_(self, grad: Floats, weights: Floats, scale: float, add: bool) -> torch.Tensor:
-        follow_torch()
-        each = np.float32(scale / len(weights))
-        total = _put_lines(weights.view(np.int32), grad, add, each, *self._grid)
-        if self._crowded:
-            shift, low, high, knots = self._grid[:4]
-            total += _add_formula(weights, grad, each, self.centres, *self._formula, shift, low, high, knots)
-        return torch.tensor(total / len(weights), dtype=torch.float32)
-
-    def _evaluate(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """f(w) and f'(w) [N] with torch's own operations, for devices other than the CPU."""
-        shift, low, high, *tables = self._grid
-        if weights.device not in self._tables:
-            self._tables[weights.device] = [torch.from_numpy(table).to(weights.device) for table in tables]
-        knots, loss, loss_slope, grad, grad_slope = self._tables[weights.device]
-        size = weights.abs().view(torch.int32)
-        inside = size.clamp(low, high)
-        cell = (inside >> shift) - (low >> shift) + (weights < 0) * (len(knots) // 2)
-        offset = (inside & ((1 << shift) - 1)) - (1 << (shift - 1))
-        knot = knots[cell]
-        row = cell + ((size >= knot).int() + (size > knot)) * len(knots)
-        losses, slopes = loss[row] + loss_slope[row] * offset, grad[row] + grad_slope[row] * offset
-        if self._crowded:
-            crowded = knot == CROWDED
-            exact = _exact(weights[crowded].double().cpu().numpy(), self.centres, *self._formula)
-            losses[crowded], slopes[crowded] = (torch.from_numpy(part).to(losses) for part in exact)
-        return losses, slopes
-
-    def _build_grid(self) -> _Grid:
-        follow_torch()
-        nonzero = np.abs(self.centres[self.centres != 0])
-        smallest = min(self.zero_threshold, *nonzero)
-        largest = max(self.zero_threshold, *nonzero)
-        octaves = min(LOWEST_OCTAVE, math.floor(math.log2(smallest)) - 1), math.ceil(math.log2(largest)) + OCTAVES_ABOVE
-        # A cell spans |w| * 2^-bits, in relative distance 2^-bits.
-        span = max(1.0, largest) if self.distance == "euclidean" else 1.0
-        bits = min(MAX_MANTISSA_BITS, max(6, math.ceil(math.log2(CELLS_PER_TEMPERATURE * span / self.temperature))))
-        points = np.unique(np.append(nonzero, self.zero_threshold).astype(np.float32)).view(np.int32)
-        while len(np.unique(points >> (23 - bits))) < len(points) and bits < MAX_MANTISSA_BITS:
-            bits += 1
-        shift = 23 - bits
-        start, stop = (int(np.float32(2.0**octave).view(np.int32)) for octave in octaves)
-        bottom = np.arange(start, stop, 1 << shift, dtype=np.int32)
-        top = bottom + ((1 << shift) - 1)
-        knots = np.full(len(bottom), NO_KNOT, dtype=np.int32)
-        cells, counts = np.unique((points - bottom[0]) >> shift, return_counts=True)
-        knots[(points - bottom[0]) >> shift] = points
-        knots[cells[counts > 1]] = CROWDED
-
-        has_knot = (knots != NO_KNOT) & (knots != CROWDED)
-        on = np.where(has_knot, knots, bottom)
-        before = bottom, np.where(has_knot, np.maximum(on - 1, bottom), top)
-        beyond = np.minimum(on + 1, top), top
-        middle = bottom + (1 << (shift - 1))
-        planes = (before, (on, on), beyond)
-        rows = np.concatenate([self._rows(sign, low, high, middle) for low, high in planes for sign in (1.0, -1.0)])
-        rows[np.tile(knots, 6) == CROWDED] = 0
-        columns = [np.ascontiguousarray(column, dtype=np.float32) for column in rows.T]
-        return _Grid(shift, int(bottom[0]), int(top[-1]), np.tile(knots, 2), *columns)
-
-    def _rows(self, sign: float, low: Ints, high: Ints, middle: Ints) -> Doubles:
-        """Lines [C, 4] for f and f' at sign * |w| through the magnitudes with the patterns `low` and `high` [C]."""
-        rows = np.empty((len(low), 4))
-        start, stop = (
-            _exact(sign * ends.view(np.float32).astype(np.float64), self.centres, *self._formula)
-            for ends in (low, high)
+    def _slopes_(self, out: Tensor, weights: Tensor, free: Tensor | None, scale: float) -> Tensor:
+        """As `slopes_`, with `scale` times f' in `out`."""
+        if weights.device.type != "cpu":
+            losses, slopes = self._evaluate(weights)
+            torch.mul(slopes, scale, out=out)
+            if free is not None:
+                losses, _ = losses.where(free, 0.0), out.masked_fill_(~free, 0.0)
+            return losses.sum(dtype=torch.float64)
+        values = weights.numpy()
+        arguments = (
+            values,
+            values.view(np.int32),
+            out.numpy(),
+            None if free is None else free.numpy(),
+            np.float32(scale),
+            self._low,
+            self._shift,
+            self._half,
+            self._longest_chain > 0,
+            self._rows,
         )
-        for column, left, right in zip((0, 2), start, stop, strict=True):
-            rows[:, column + 1] = (right - left) / np.maximum(high - low, 1)
-            rows[:, column] = left - rows[:, column + 1] * (low - middle)
-        return rows
+        if len(values) <= CHUNK:
+            return torch.tensor(_put_slopes(*arguments, 0, len(values)), dtype=torch.float64)
+        follow_torch()
+        return torch.tensor(_put_slopes_in_chunks(*arguments), dtype=torch.float64)
+
+    def _evaluate(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """f(w) and f'(w) [N] with torch's own operations, for devices other than the CPU."""
+        if weights.device not in self._columns:
+            self._columns[weights.device] = torch.from_numpy(self._rows.T.copy()).to(weights.device)
+        knot, loss, grad, bend, jump, turn, upper, following = self._columns[weights.device]
+        size = weights.abs()
+        cell = ((size.view(torch.int32) - self._low) >> self._shift).clamp(0, self._half - 1)
+        row = cell + (weights.view(torch.int32) < 0) * self._half
+        for _ in range(self._longest_chain):
+            row = torch.where(size > upper[row], following[row].int(), row)
+        u = weights - knot[row]
+        side = u.sign()
+        begin = grad[row] + jump[row] * side
+        slopes = begin + (bend[row] + turn[row] * side) * u
+        return loss[row] + 0.5 * u * (begin + slopes), slopes
+
+    def _grid(self) -> tuple[int, int, int]:
+        """shift, low, half: a magnitude with bits b is in cell (b - low) >> shift, cut to [0, half).
+
+        The first cell begins at zero, the last one never ends, and one begins just above the zero threshold.
+        """
+        sizes = np.abs(self.centres[self.centres != 0])
+        largest = max(self.zero_threshold, *sizes, 0.0)
+        # A cell spans |w| * 2^-bits, in relative distance 2^-bits.
+        span = max(1.0, self.zero_threshold if self.distance == "relative" else largest)
+        bits = max(6, math.ceil(math.log2(CELLS_PER_TEMPERATURE * span / self.temperature)))
+        shift = 23 - min(MAX_MANTISSA_BITS, bits)
+        enough = min(self.zero_threshold, self.temperature / CELLS_PER_TEMPERATURE)
+        smallest = max(min(enough, *(sizes / 2), enough), enough * 2.0**-MAX_OCTAVES_BELOW)
+        bottom, threshold, top = _bits_up_to([smallest, self.zero_threshold, largest * 2.0**OCTAVES_ABOVE]).tolist()
+        low = threshold + 1 - (((threshold - bottom) >> shift) + 1 << shift)
+        return shift, low, ((top - low) >> shift) + 2
+
+    def _build_rows(self) -> tuple[Floats, int]:
+        """Rows of the cells of positive, then of negative weights, then the further rows of cells with several knots.
+
+        Also how many further rows a cell has at most.
+        """
+        starts = self._low + (np.arange(self._half) << self._shift)
+        starts[0] = 0
+        sides = [self._pieces(sign, starts) for sign in (1, -1)]
+        left, knot, right, upper, further = (np.concatenate(parts) for parts in zip(*sides, strict=True))
+        follow_torch()
+        loss, grad, jump = _exact(knot, *self._formula)
+        before, beyond = (
+            np.divide(grad + side * jump - _exact(end, *self._formula)[1], knot - end, out=0 * knot, where=knot != end)
+            for side, end in ((-1, left), (1, right))
+        )
+        # Beyond the grid f' is a constant, with the relative distance 0.
+        grad[[len(sides[0][0]) - 1, -1]] = _exact(np.array([LARGEST, -LARGEST]), *self._formula)[1]
+
+        order = np.argsort(further, kind="stable")
+        follower = np.append(further[1:], False)
+        upper = np.where(follower, upper, np.inf)
+        following = np.where(follower, np.append(np.argsort(order)[1:], 0), 0)
+        lines = [knot, loss, grad, (beyond + before) / 2, jump, (beyond - before) / 2]
+        lines = [np.clip(line, -LARGEST, LARGEST) for line in lines]
+        rows = np.stack([*lines, upper, following], axis=1).astype(np.float32)[order]
+        return rows, int(np.diff(np.flatnonzero(~further), append=len(knot)).max()) - 1
+
+    def _pieces(self, sign: int, starts: Integers) -> tuple[Doubles, Doubles, Doubles, Doubles, Booleans]:
+        """The weights of one sign by magnitude, in pieces with one knot at most: the cells, which begin at the bits
+        `starts` [half], cut at all knots in them but the first.
+
+        Left end, knot, right end, largest magnitude, and whether the piece is a further one of its cell, each [P].
+        """
+        knots = _bits_up_to(np.sort(sign * self.centres[sign * self.centres > 0]))
+        home = np.searchsorted(starts, knots, side="right")
+        cut = knots[1:][home[1:] == home[:-1]]
+        low = np.union1d(starts, cut)
+        high = np.append(low[1:] - 1, low[-1])
+        nearest = np.append(knots, np.iinfo(np.int32).max)[np.searchsorted(knots, low)]
+        inner, outer = _magnitudes(low), _magnitudes(high)
+        middle = ((inner + outer) / 2).astype(np.float32).astype(np.float64)
+        knot = sign * np.where(nearest <= high, _magnitudes(nearest), middle)
+        ends = np.sort([sign * inner, sign * outer], axis=0)
+        return ends[0], knot, ends[1], outer, np.isin(low, cut)
 
 
-@njit(cache=True)
-def _exact_one(w, centres, zero_threshold, temperature, relative):  # type: ignore[no-untyped-def]
-    """f(w) and f'(w) from the formula in float64; at a centre, f' is the mean of both sides."""
-    small = abs(w) <= zero_threshold
-    unit = 1.0 if small or not relative else 1.0 / abs(w)
-    nearest = np.inf
-    for centre in centres:
-        nearest = min(nearest, 0.0 if small and centre == 0 else abs(w - centre) * unit)
-    weight_sum = loss_sum = slope_sum = cross_sum = 0.0
-    for centre in centres:
-        far = slope = 0.0
-        if not (small and centre == 0):
-            far = abs(w - centre) * unit
-            slope = np.sign(w - centre) * unit
-            if relative and not small:
-                slope -= far * unit * np.sign(w)
-        share = math.exp((nearest - far) / temperature)
-        weight_sum += share
-        loss_sum += share * far
-        slope_sum += share * slope
-        cross_sum += share * slope * far
-    loss = loss_sum / weight_sum
-    return loss, slope_sum / weight_sum * (1 + loss / temperature) - cross_sum / weight_sum / temperature
+def _bits_up_to(magnitudes: ArrayLike) -> Integers:
+    """The bits, as integers, of the largest finite float32 numbers that are at most `magnitudes` [P] >= 0."""
+    exact = np.minimum(np.asarray(magnitudes, dtype=np.float64), LARGEST)
+    bits = exact.astype(np.float32).view(np.int32).astype(np.int64)
+    return bits - (_magnitudes(bits) > exact)
+
+
+def _magnitudes(bits: Integers) -> Doubles:
+    """The float32 numbers with the given bits [P], as float64; the largest finite one for all bits beyond it."""
+    largest = np.float32(LARGEST).view(np.int32)
+    return np.minimum(bits, largest).astype(np.int32).view(np.float32).astype(np.float64)
 
 
 @njit(parallel=True, cache=True)
 def _exact(weights, centres, zero_threshold, temperature, relative):  # type: ignore[no-untyped-def]
-    """f(w) and f'(w) [P], [P]."""
-    losses, grads = np.empty(weights.size), np.empty(weights.size)
-    for i in prange(weights.size):
-        losses[i], grads[i] = _exact_one(weights[i], centres, zero_threshold, temperature, relative)
-    return losses, grads
+    """f(w), f'(w) [P] from the formula in float64, and by how much f' differs from that on both sides [P].
 
-
-@njit(inline="always")
-def _cell(bits, shift, low, high, cells):  # type: ignore[no-untyped-def]
-    """Magnitude, the magnitude put inside the grid, and the number of its cell, for the bits of a float32."""
-    size = np.int32(bits & np.int32(0x7FFFFFFF))
-    inside = min(max(size, low), high)
-    below_zero = np.int32(bits >> np.int32(31)) & np.int32(cells >> np.int32(1))
-    return size, inside, np.int32(np.int32(inside >> shift) - np.int32(low >> shift) + below_zero)
-
-
-# LLVM turns this loop into vector instructions as long as every array is a plain argument (no view, no slice), indices
-# are unsigned and integers have 32 bits; that is a factor of 3.
-@njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _put_lines(  # type: ignore[no-untyped-def]
-    bits, grad, add, scale, shift, low, high, knots, loss, loss_slope, slope, slope_slope
-):
-    """Sum of f over weights given by their bits [N]; puts scale * f' into grad [N], or adds it.
-
-    One partial sum per chunk, added in order: the result does not depend on the number of threads.
+    At a centre f' is the mean of both sides; elsewhere they agree. Distances count from the nearest one, so that huge
+    ones do not cancel.
     """
-    chunks = (bits.size + CHUNK - 1) // CHUNK
-    sums = np.zeros(chunks)
-    shift, low, high, cells = np.int32(shift), np.int32(low), np.int32(high), np.int32(knots.size)
-    within, half = np.int32((1 << shift) - 1), np.int32(1 << (shift - 1))
-    for chunk in prange(chunks):
-        total = np.float32(0)
-        for i in range(np.uint64(chunk * CHUNK), np.uint64(min((chunk + 1) * CHUNK, bits.size))):
-            size, inside, cell = _cell(bits[i], shift, low, high, cells)
-            knot = knots[np.uint32(cell)]
-            row = np.uint32(cell + cells * np.int32(np.int32(size >= knot) + np.int32(size > knot)))
-            offset = np.float32(np.int32(inside & within) - half)
-            total += loss[row] + loss_slope[row] * offset
-            here = scale * (slope[row] + slope_slope[row] * offset)
-            grad[i] = grad[i] + here if add else here
-        sums[chunk] = total
-    return sums.sum()
+    losses, grads, jumps = np.empty(weights.size), np.empty(weights.size), np.empty(weights.size)
+    for i in prange(weights.size):
+        w = weights[i]
+        small = abs(w) <= zero_threshold
+        unit = 1.0 if small or not relative else 1.0 / abs(w)
+        nearest = np.inf
+        for centre in centres:
+            nearest = min(nearest, 0.0 if small and centre == 0 else abs(w - centre) * unit)
+        weight_sum = far_sum = slope_sum = cross_sum = jump = 0.0
+        for centre in centres:
+            free = small and centre == 0
+            distance = 0.0 if free else abs(w - centre) * unit
+            slope = 0.0 if free else np.sign(w - centre) * unit
+            if relative and not small:
+                slope -= distance * unit * np.sign(w)
+            far = distance - nearest
+            share = math.exp(-far / temperature)
+            weight_sum += share
+            far_sum += share * far
+            slope_sum += share * slope
+            cross_sum += share * slope * far
+            if w == centre and not free:
+                jump = share * unit
+        far = far_sum / weight_sum
+        losses[i] = nearest + far
+        grads[i] = (slope_sum * (1 + far / temperature) - cross_sum / temperature) / weight_sum
+        jumps[i] = jump / weight_sum * (1 + far / temperature)
+    return losses, grads, jumps
+
+
+# LLVM turns the loops into vector instructions as long as indices are unsigned and integers have 32 bits; it would not
+# do so with the table's rows, whose columns are therefore brought together first, for one block of weights at a time.
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+def _put_slopes(weights, bits, out, free, scale, low, shift, half, crowded, rows, start, stop):  # type: ignore[no-untyped-def]
+    """Puts scale * f' of the weights from `start` up to `stop` into `out` and returns the sum of their f."""
+    low, shift, half, last = np.int32(low), np.uint32(shift), np.int32(half), np.int32(half - 1)
+    chosen = np.zeros(BLOCK, np.uint32)
+    columns = np.empty((WIDTH, BLOCK), np.float32)
+    knot, losses, grad, bend, jump, turn = columns[0], columns[1], columns[2], columns[3], columns[4], columns[5]
+    total = 0.0
+    for block in range(np.uint64(start), np.uint64(stop), np.uint64(BLOCK)):
+        count = min(np.uint64(BLOCK), np.uint64(stop) - block)
+        for i in range(count):
+            size = np.int32(bits[block + i] & np.int32(0x7FFFFFFF))
+            cell = min(np.int32(np.uint32(max(np.int32(size - low), np.int32(0))) >> shift), last)
+            chosen[i] = np.uint32(cell + (np.int32(bits[block + i] >> np.int32(31)) & half))
+        if crowded:
+            for i in range(count):
+                while abs(weights[block + i]) > rows[chosen[i], UPPER]:
+                    chosen[i] = np.uint32(rows[chosen[i], NEXT])
+        put_columns(rows, chosen, columns)
+        loss = np.float32(0)
+        for i in range(count):
+            u = weights[block + i] - knot[i]
+            side = np.float32(u > 0) - np.float32(u < 0)
+            begin = grad[i] + jump[i] * side
+            slope = begin + (bend[i] + turn[i] * side) * u
+            each = losses[i] + np.float32(0.5) * u * (begin + slope)
+            if free is not None:
+                each = each if free[block + i] else np.float32(0)
+                slope = slope if free[block + i] else np.float32(0)
+            loss += each
+            out[block + i] = scale * slope
+        total += np.float64(loss)
+    return total
 
 
 @njit(parallel=True, cache=True)
-def _add_formula(  # type: ignore[no-untyped-def]
-    weights, grad, scale, centres, zero_threshold, temperature, relative, shift, low, high, knots
-):
-    """As `_put_lines` when adding, from the formula itself, for the weights in crowded cells only."""
-    bits = weights.view(np.int32)
-    chunks = (weights.size + CHUNK - 1) // CHUNK
-    sums = np.zeros(chunks)
-    for chunk in prange(chunks):
-        for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, weights.size)):
-            cell = _cell(bits[i], np.int32(shift), np.int32(low), np.int32(high), np.int32(knots.size))[2]
-            if knots[cell] == CROWDED:
-                loss, slope = _exact_one(np.float64(weights[i]), centres, zero_threshold, temperature, relative)
-                sums[chunk] += loss
-                grad[i] += scale * np.float32(slope)
-    return sums.sum()
+def _put_slopes_in_chunks(weights, bits, out, free, scale, low, shift, half, crowded, rows):  # type: ignore[no-untyped-def]
+    """As `_put_slopes` for all weights, with one partial sum per chunk, added in order whatever the threads."""
+    sums = np.zeros((weights.size + CHUNK - 1) // CHUNK)
+    for chunk in prange(sums.size):
+        start, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, weights.size)
+        sums[chunk] = _put_slopes(weights, bits, out, free, scale, low, shift, half, crowded, rows, start, stop)
+    total = 0.0
+    for part in sums:
+        total += part
+    return total
