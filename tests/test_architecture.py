@@ -15,7 +15,7 @@ MODULES = {
     for package in PACKAGES
     for path in (ROOT / package).rglob("*.py")
 }
-# A room imports itself and those before it. What only looks on is imported by rooms that do the work, and decides nothing.
+# A room imports itself and those before it. What only looks on is imported by those that do the work.
 ROOMS = (
     *("wfn", "pipeline.base", "pipeline.watching", "pipeline.data", "pipeline.network", "pipeline.training"),
     *("pipeline.measuring", "pipeline.fixing", "pipeline.methods", "pipeline.comparing", "pipeline.report"),

@@ -11,7 +11,9 @@ TEXT = (ROOT / "docs" / "library.md").read_text()
 def test_the_small_gpt(capsys):
     """All 242,304 parameters, embeddings tied to the head, end as the few values that the page says."""
     code = re.search(r"<!-- gpt: run by tests/test_library.py -->\n```python\n(.*?)```", TEXT, re.DOTALL)
-    promised = re.search(r"ends with (\d+) values .* at ([\d.]+) bits .* loss of ([\d.]+) where it was ([\d.]+\d)", TEXT)
+    promised = re.search(
+        r"ends with (\d+) values .* at ([\d.]+) bits .* loss of ([\d.]+) where it was ([\d.]+\d)", TEXT
+    )
     names = {}
     exec(code[1], names)
     fixer, values = names["fixer"], promised.groups()

@@ -88,11 +88,12 @@ def test_roles_of_resnet18(settings):
     assert roles["layer2.0.downsample.1.weight"] == {"downsample", "batch_norm"}
     assert roles["layer3.1.conv2.weight"] == set()
     assert sum(len(layer.values) for layer in layers(model)) == 11_175_370
-    assert sum(p.numel() for p in fixable_parameters(model, batch_norm=True)) == 11_175_370
-    assert sum(p.numel() for p in fixable_parameters(model, batch_norm=False)) == 11_175_370 - 9600
+    assert sum(p.numel() for p in fixable_parameters(model, settings.fixing).values()) == 11_175_370
+    float_norm = settings.fixing.model_copy(update={"fix_batch_norm": False})
+    assert sum(p.numel() for p in fixable_parameters(model, float_norm).values()) == 11_175_370 - 9600
 
 
-def test_tied_parameters_are_taken_once(model):
+def test_tied_parameters_are_taken_once(model, settings):
     model.layer1[0].conv1.weight = model.layer1[0].conv2.weight
-    parameters = fixable_parameters(model, batch_norm=True)
+    parameters = fixable_parameters(model, settings.fixing).values()
     assert len({id(parameter) for parameter in parameters}) == len(parameters)

@@ -1,7 +1,7 @@
 """coremltools' differentiable k-means (DKM: M. Cho et al., ICLR 2022): palettes per tensor, found while training.
 
-Needs the dependency group `peers`, and patience or a GPU: the library clusters every tensor anew at every step. By default it
-leaves small tensors alone.
+Needs the dependency group `peers`, and patience or a GPU: the library clusters every tensor anew at every step. By
+default it leaves small tensors alone.
 """
 
 from __future__ import annotations
