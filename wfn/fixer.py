@@ -110,8 +110,9 @@ class WeightFixer:
 
         def before(*_: object) -> None:
             order.stepping(optimizer, self._pulls)
-            for part in parts:
-                part.hold_()
+            if not self._pulls:  # else `pull_` has done it
+                for part in parts:
+                    part.hold_()
 
         def after(*_: object) -> None:
             for part in parts:
@@ -147,10 +148,10 @@ class WeightFixer:
         if self._order is None:
             raise RuntimeError("pull_: no optimiser is attached; attach(optimizer) comes first")
         self._order.pulling()
-        for part in self._trained:
-            part.hold_()
         regulariser = self._regulariser
         if regulariser is None or not self._pulls:
+            for part in self._trained:
+                part.hold_()
             return torch.zeros(())
         device = self._trained[0].parameter.device
         losses = [part.slopes_(regulariser).to(device) for part in self._trained]

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wfn.masked import pull_, put_
 from wfn.parameters import flat, shaped_like
 from wfn.regulariser import Regulariser
 
@@ -38,8 +39,7 @@ class Part:
     def restore_(self) -> None:
         """Put the fixed weights back to their values."""
         if self.any_fixed:
-            weights = flat(self.parameter)
-            torch.where(self.fixed, self.kept, weights, out=weights)
+            put_(flat(self.parameter), self.kept, self.fixed)
 
     def has_moved(self) -> bool:
         """Whether a fixed weight is not at its value."""
@@ -64,11 +64,15 @@ class Part:
 
     @torch.no_grad()
     def pull_(self, strength: Tensor) -> None:
-        """Add `strength` times the slopes to the gradient of the free weights."""
+        """Add `strength` times the slopes to the gradient of the free weights; no gradient for the fixed ones."""
         if self.parameter.grad is None:
             self.parameter.grad = torch.zeros_like(self.parameter)
-        slopes = shaped_like(self.slopes, self.parameter)
-        self.parameter.grad.addcmul_(slopes.to(self.parameter.dtype), strength.to(self.parameter.dtype))
+        gradient = self.parameter.grad
+        if gradient.stride() == self.parameter.stride():
+            pull_(flat(gradient), self.slopes, strength, self.fixed)
+        else:
+            slopes, fixed = (shaped_like(each, self.parameter) for each in (self.slopes, self.fixed))
+            pull_(gradient, slopes, strength, fixed)
 
     @torch.no_grad()
     def hold_(self) -> None:

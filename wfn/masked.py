@@ -1,0 +1,65 @@
+"""Updates of vectors under a mask, in one pass over memory each; torch's own take two to three times as long on a CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from wfn.threads import follow_torch
+
+CHUNK = 1 << 16  # weights per task of the parallel loop; a vector of no more starts no threads
+
+
+def put_(weights: Tensor, values: Tensor, fixed: Tensor) -> None:
+    """Put `values` [N] into weights [N] wherever `fixed` [N] bool says so, in place."""
+    if _is_plain(weights):
+        follow_torch()
+        loop = _put if len(weights) > CHUNK else _put_few
+        bits = weights.view(torch.int32).numpy(), values.view(torch.int32).numpy()
+        loop(*bits, fixed.view(torch.int8).numpy())
+    else:
+        torch.where(fixed, values, weights, out=weights)
+
+
+def pull_(gradient: Tensor, slopes: Tensor, strength: Tensor, fixed: Tensor) -> None:
+    """Add `strength` (0-dimensional) times the slopes to a gradient, and make it 0 where `fixed` says so, in place.
+
+    All of one shape, which is a vector where it is to be fast.
+    """
+    if gradient.ndim == 1 and _is_plain(gradient):
+        follow_torch()
+        loop = _pull if len(gradient) > CHUNK else _pull_few
+        loop(gradient.numpy(), slopes.numpy(), strength.float().numpy()[()], fixed.numpy())
+    else:
+        gradient.addcmul_(slopes.to(gradient.dtype), strength.to(gradient.dtype)).masked_fill_(fixed, 0)
+
+
+def _is_plain(vector: Tensor) -> bool:
+    return vector.device.type == "cpu" and vector.dtype == torch.float32
+
+
+# Of bits, because of numbers the compiler makes a branch, which a random mask always surprises.
+@njit(cache=True)
+def _put_few(weights, values, fixed):  # type: ignore[no-untyped-def]
+    for i in range(weights.size):
+        weights[i] ^= (weights[i] ^ values[i]) & -np.int32(fixed[i])
+
+
+@njit(parallel=True, cache=True)
+def _put(weights, values, fixed):  # type: ignore[no-untyped-def]
+    for i in prange(weights.size):
+        weights[i] ^= (weights[i] ^ values[i]) & -np.int32(fixed[i])
+
+
+@njit(cache=True)
+def _pull_few(gradient, slopes, strength, fixed):  # type: ignore[no-untyped-def]
+    for i in range(gradient.size):
+        gradient[i] = 0 if fixed[i] else gradient[i] + strength * slopes[i]
+
+
+@njit(parallel=True, cache=True)
+def _pull(gradient, slopes, strength, fixed):  # type: ignore[no-untyped-def]
+    for i in prange(gradient.size):
+        gradient[i] = 0 if fixed[i] else gradient[i] + strength * slopes[i]
