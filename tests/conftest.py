@@ -39,7 +39,14 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     "test_readme_settings.py",
     *("test_scale.py", "test_benchmarks.py", "test_resume.py", "test_wheel.py"),
-    *("test_readme_pictures.py", "test_repro.py", "test_broken_off.py", "test_new_method.py", "test_wrong_input.py"),
+    *(
+        "test_readme_pictures.py",
+        "test_repro.py",
+        "test_broken_off.py",
+        "test_new_method.py",
+        "test_stale.py",
+        "test_wrong_input.py",
+    ),
     "test_mlflow_page.py",
 )
 TINY = {

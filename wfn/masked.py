@@ -1,4 +1,4 @@
-"""Updates of vectors under a mask, in one pass over memory each; torch's own take two to three times as long on a CPU."""
+"""Updates of vectors under a mask, in one pass over memory each; torch takes two to three times as long on a CPU."""
 
 from __future__ import annotations
 

@@ -1,0 +1,78 @@
+"""What an edit makes out of date, room by room, and that a changed setting reaches the images."""
+
+import json
+
+import pytest
+from conftest import edited
+
+FIXING = {"fix", "repeats", "sweep", "variants", "explore"}
+TRAINING = {*FIXING, "pretrain", "explore_baseline", "quantise"}
+EDITS = {
+    "wfn/clustering.py": FIXING,
+    "wfn/parameters.py": TRAINING,
+    "pipeline/base/metrics.py": {*TRAINING, "data", "report"},
+    "pipeline/watching/labels.py": set(),
+    "pipeline/watching/progress.py": set(),
+    "pipeline/watching/tracking.py": set(),
+    "pipeline/data/images.py": {*TRAINING, "data"},
+    "pipeline/network/build.py": TRAINING,
+    "pipeline/training/loop.py": TRAINING,
+    "pipeline/measuring/coding.py": TRAINING,
+    "pipeline/fixing/rounds.py": FIXING,
+    "pipeline/comparing/task.py": {"quantise"},
+    "pipeline/methods/apot.py": {"quantise"},
+    "pipeline/methods/uniform.py": set(),  # of which the small profile has no network
+    "pipeline/report/style.py": {"report"},
+    "stages/common/cli.py": {*TRAINING, "data", "report"},
+    "stages/fix.py": FIXING,
+    "stages/track.py": set(),
+    # What others leave beside the code.
+    "wfn/__pycache__/walk.cpython-313.pyc": set(),
+    "wfn/__pycache__/walk.walk-34.py313.nbi": set(),
+    "pipeline/training/.loop.py.swp": set(),
+    "pipeline/training/loop.py~": set(),
+}
+STATUS = """
+import json, sys
+from pathlib import Path
+from dvc.repo import Repo
+
+found = {}
+for name in [None, *json.loads(sys.argv[1])]:
+    path, before = name and Path(name), None
+    if path:
+        path.parent.mkdir(exist_ok=True)
+        before = path.read_bytes() if path.exists() else None
+        path.write_bytes((before or b"") + b"\\n# a comment\\n")
+    found[str(name)] = sorted({stage.partition("@")[0] for stage in Repo().status()})
+    if before is not None:
+        path.write_bytes(before)
+    elif path:
+        path.unlink()
+print(json.dumps(found))
+"""
+
+
+def test_an_edit_makes_stale_what_it_can_change(clone, shell):
+    """A comment in one file of every room. `track` runs always."""
+    (clone / "status.py").write_text(STATUS)
+    found = json.loads(shell(f"python status.py '{json.dumps(list(EDITS))}'").stdout.splitlines()[-1])
+    (clone / "status.py").unlink()
+    assert found.pop("None") == ["track"]
+    assert found == {name: sorted({*stages, "track"}) for name, stages in EDITS.items()}
+
+
+@pytest.fixture
+def images(clone, shell):
+    """The images of the clone, put back afterwards."""
+    yield lambda: json.loads((clone / "runs" / "mnist5k" / "data" / "card.json").read_text())
+    shell("git checkout --quiet profiles && dvc checkout --quiet --force")
+
+
+def test_a_changed_size_of_the_images_is_seen(clone, shell, images):
+    """And changed back, the old ones are there again: DVC's run cache knows them apart."""
+    profile = clone / "profiles" / "mnist5k.yaml"
+    for old, new in ((28, 20), (20, 28)):
+        edited(profile, f"pixels: {old}", f"pixels: {new}")
+        shell("dvc repro data")
+        assert images()["pixels"] == new
