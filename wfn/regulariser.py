@@ -43,6 +43,8 @@ OCTAVES_ABOVE = 10
 # Octaves below the threshold (or the width that the temperature asks for); all that is smaller shares one cell.
 MAX_OCTAVES_BELOW = 12
 LARGEST = float(np.finfo(np.float32).max)
+# Part of the temperature; with the relative distance, neighbours in float32 are further apart.
+NEGLIGIBLE = 2.0**-20
 # Weights per partial sum and per task of the parallel loop; fewer than two chunks start no threads.
 CHUNK = 1 << 16
 # Weights whose rows are brought together at a time.
@@ -185,7 +187,7 @@ class Regulariser:
         left, knot, right, upper, further = (np.concatenate(parts) for parts in zip(*sides, strict=True))
         follow_torch()
         loss, grad, jump = _exact(knot, *self._formula)
-        before, beyond = self._parabolas(knot, left, grad - jump), self._parabolas(knot, right, grad + jump)
+        before, beyond = (self._parabolas(knot, end, grad + side * jump) for side, end in ((-1, left), (1, right)))
         # Beyond the grid f' is a constant, with the relative distance 0.
         grad[[len(sides[0][0]) - 1, -1]] = _exact(np.array([LARGEST, -LARGEST]), *self._formula)[1]
         columns = [knot, loss, grad, jump]
@@ -194,19 +196,24 @@ class Regulariser:
 
         order = np.argsort(further, kind="stable")
         follower = np.append(further[1:], False)
-        rows = np.clip(np.stack(columns, axis=1), -LARGEST, LARGEST).astype(np.float32)
+        # Where f' goes beyond float32, it stays finite: both halves together are at most the largest number.
+        columns[1:] = [np.clip(column, -LARGEST / 2, LARGEST / 2) for column in columns[1:]]
+        rows = np.stack(columns, axis=1).astype(np.float32)
         upper = np.where(follower, upper, np.inf).astype(np.float32)
         following = np.where(follower, np.append(np.argsort(order)[1:], 0), 0).astype(np.int32)
         chain = int(np.diff(np.flatnonzero(~further), append=len(knot)).max()) - 1
         return rows[order], upper[order], following[order], chain
 
     def _parabolas(self, knot: Doubles, end: Doubles, grad: Doubles) -> tuple[Doubles, Doubles]:
-        """b and c [P] of f' = grad + b u + c u^2 between knot and end [P], from its values there and half way."""
-        half = (end - knot) / 2
-        width = np.where(half == 0, 1.0, half)
-        near, far = (_exact(knot + part * half, *self._formula)[1] - grad for part in (1, 2))
-        b, c = (4 * near - far) / (2 * width), (far - 2 * near) / (2 * width**2)
-        return np.where(half == 0, 0.0, b), np.where(half == 0, 0.0, c)
+        """b and c [P] of f' = grad + b u + c u^2 between knot and end [P], from its values there and half way.
+
+        Both are 0 where the two are the same place but for rounding: that would be divided by the distance squared.
+        """
+        relative = (self.distance == "relative") & (np.abs(knot) > self.zero_threshold)
+        far_apart = np.abs(end - knot) > NEGLIGIBLE * self.temperature * np.where(relative, np.abs(knot), 1.0)
+        half = np.where(far_apart, (end - knot) / 2, np.inf)
+        near, far = (_exact(point, *self._formula)[1] - grad for point in ((knot + end) / 2, end))
+        return (4 * near - far) / (2 * half), (far - 2 * near) / (2 * half**2)
 
     def _pieces(self, sign: int, starts: Integers) -> tuple[Doubles, Doubles, Doubles, Doubles, Booleans]:
         """The weights of one sign by magnitude, in pieces with one knot at most: the cells, which begin at the bits
