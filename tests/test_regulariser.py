@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wfn.centres import candidate_centres
-from wfn.regulariser import Regulariser
+from wfn.regulariser import CHUNK, Regulariser
 
 ZERO_THRESHOLD = 2**-7
 
@@ -47,19 +47,91 @@ def test_same_on_the_path_for_other_devices():
     torch.testing.assert_close(each_slope / len(weights), grad)
 
 
-def test_free_weights_only():
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("size", [1, 7, 64, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
+def test_slopes_and_their_sum_are_those_of_the_formula(size, masked):
     generator = torch.Generator().manual_seed(3)
-    weights = log_uniform_weights(1000, generator)
-    free = torch.rand(1000, generator=generator) < 0.3
-    before = torch.randn(1000, generator=generator)
-    regulariser = Regulariser([-0.5, 0.0, 0.25], zero_threshold=ZERO_THRESHOLD)
-    expected_loss, expected = regulariser.loss_and_grad(weights[free])
+    weights = log_uniform_weights(size, generator)
+    free = torch.rand(size, generator=generator) < 0.4 if masked else None
+    centres = [-0.5, -0.125, 0.0, 0.25]
+    regulariser = Regulariser(centres, zero_threshold=ZERO_THRESHOLD)
+    out = torch.full((size,), torch.nan)
+    total = regulariser.slopes_(out, weights, free)
 
-    grad = before.clone()
-    loss = regulariser.add_grad_(grad, weights, free=free, scale=2.0)
-    assert torch.equal(grad[~free], before[~free])
-    torch.testing.assert_close(grad[free], before[free] + 2 * expected)
-    torch.testing.assert_close(loss, expected_loss)
+    kept = weights if free is None else weights[free]
+    exact_loss, exact_grad = oracle.regulariser(kept, centres, zero_threshold=ZERO_THRESHOLD) if len(kept) else (0, [])
+    assert total.dtype == torch.float64
+    assert total.shape == ()
+    assert float(total) == pytest.approx(exact_loss * len(kept), rel=1e-6)
+    found = out if free is None else out[free]
+    np.testing.assert_allclose(found.numpy(), np.asarray(exact_grad) * len(kept), rtol=1e-4, atol=1e-4)
+    assert free is None or torch.equal(out[~free], torch.zeros(int((~free).sum())))
+
+
+def test_fixed_weights_may_be_anything():
+    weights = torch.tensor([0.3, torch.nan, torch.inf, -0.3])
+    free = torch.tensor([True, False, False, True])
+    regulariser = Regulariser([-0.5, 0.0, 0.25], zero_threshold=ZERO_THRESHOLD)
+    out, alone = torch.empty(4), torch.empty(2)
+    assert regulariser.slopes_(out, weights, free) == regulariser.slopes_(alone, weights[free])
+    assert torch.equal(out, torch.tensor([alone[0], 0, 0, alone[1]]))
+
+
+def test_the_number_of_threads_changes_no_bit():
+    weights = log_uniform_weights(5 * CHUNK + 11, torch.Generator().manual_seed(7))
+    regulariser = Regulariser([-0.5, 0.0, 0.25], zero_threshold=ZERO_THRESHOLD)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            out = torch.empty_like(weights)
+            results.append((regulariser.slopes_(out, weights), out))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+DENORMAL = float(np.float32(1e-42))
+THRESHOLDS = [DENORMAL, ZERO_THRESHOLD, float(np.float32(0.999))]
+
+
+def weights_of_any_size(zero_threshold):
+    weights = log_uniform_weights(2_000, torch.Generator().manual_seed(8))
+    special = torch.tensor([0.0, 0.5, 0.50000006, zero_threshold])
+    return torch.cat([weights, special, -special])
+
+
+@pytest.mark.parametrize("zero_threshold", THRESHOLDS)
+@pytest.mark.parametrize("distance", ["relative", "euclidean"])
+@pytest.mark.parametrize(
+    "centres", [[0.0], [0.5], [DENORMAL, -DENORMAL], [0.0, DENORMAL, 2 * DENORMAL, 0.5], [0.5, 0.50000006]], ids=str
+)
+def test_centres_and_thresholds_of_any_size(centres, distance, zero_threshold):
+    weights = weights_of_any_size(zero_threshold)
+    regulariser = Regulariser(np.float32(centres), zero_threshold=zero_threshold, distance=distance)
+    out = torch.empty_like(weights)
+    total = regulariser.slopes_(out, weights)
+    exact_loss, exact_grad = oracle.regulariser(
+        weights, np.float32(centres), zero_threshold=zero_threshold, distance=distance
+    )
+    assert float(total) == pytest.approx(exact_loss * len(weights), rel=1e-4, abs=1e-30)
+    exact = exact_grad * len(weights)
+    assert np.linalg.norm(out.numpy() - exact) <= 1e-3 * np.linalg.norm(exact) + 1e-6
+    losses, slopes = regulariser._evaluate(weights)
+    torch.testing.assert_close(losses.double().sum(), total)
+    torch.testing.assert_close(slopes, out)
+
+
+@pytest.mark.parametrize("zero_threshold", THRESHOLDS)
+@pytest.mark.parametrize("distance", ["relative", "euclidean"])
+def test_a_huge_centre_far_from_all_weights_changes_nothing(distance, zero_threshold):
+    weights = weights_of_any_size(zero_threshold)
+    without, with_huge, alone = (
+        Regulariser(centres, zero_threshold=zero_threshold, distance=distance).loss_and_grad(weights)
+        for centres in ([0.0, 0.5], [0.0, 0.5, 3e38], [3e38])
+    )
+    torch.testing.assert_close(with_huge, without)
+    assert not torch.isnan(alone[1]).any()
 
 
 def test_the_pull_weighs_alpha_times_the_task():
@@ -84,6 +156,22 @@ def test_nothing_free_is_no_loss():
     loss, grad = regulariser.loss_and_grad(torch.empty(0))
     assert float(loss) == 0
     assert len(grad) == 0
+    assert float(regulariser.slopes_(grad, torch.empty(0), torch.empty(0, dtype=torch.bool))) == 0
+    assert float(regulariser.add_pull_(grad, torch.empty(0), task_loss=torch.tensor(1.0), alpha=0.4)) == 0
+
+
+def test_equal_weights_feel_the_same():
+    regulariser = Regulariser([-0.5, 0.0, 0.25], zero_threshold=ZERO_THRESHOLD)
+    loss, grad = regulariser.loss_and_grad(torch.full((1000,), 0.3))
+    one_loss, one_grad = regulariser.loss_and_grad(torch.tensor([0.3]))
+    torch.testing.assert_close(loss, one_loss)
+    torch.testing.assert_close(grad * 1000, one_grad.expand(1000))
+
+
+def test_a_parameter_is_taken_as_it_is():
+    weights = torch.nn.Parameter(torch.tensor([0.3, -0.1]))
+    Regulariser([0.5], zero_threshold=ZERO_THRESHOLD).slopes_(torch.empty(2), weights)
+    assert weights.grad is None
 
 
 def test_the_weights_are_not_changed():
@@ -98,6 +186,7 @@ def test_the_weights_are_not_changed():
     [
         ({"centres": []}, "centres"),
         ({"centres": [float("nan")]}, "centres"),
+        ({"centres": [1e39]}, "centres"),
         ({"temperature": 0.0}, "temperature = 0.0"),
         ({"zero_threshold": -1.0}, "zero_threshold = -1.0"),
     ],
@@ -115,3 +204,8 @@ def test_cuda_is_close_to_the_cpu():
     cuda_loss, cuda_grad = regulariser.loss_and_grad(weights.cuda())
     torch.testing.assert_close(cuda_loss.cpu(), loss)
     torch.testing.assert_close(cuda_grad.cpu(), grad)
+    free = torch.rand(100_000, generator=torch.Generator().manual_seed(9)) < 0.3
+    out, cuda_out = torch.empty(100_000), torch.empty(100_000, device="cuda")
+    total = regulariser.slopes_(out, weights, free)
+    torch.testing.assert_close(regulariser.slopes_(cuda_out, weights.cuda(), free.cuda()).cpu(), total)
+    torch.testing.assert_close(cuda_out.cpu(), out)

@@ -6,12 +6,13 @@ For given centres the loss of one weight is a function of one real variable,
 
 so f' is tabulated once and looked up per weight: a step costs the same for any number of centres. The bits of a float32
 number its cell, on a grid that is finer near zero and has an edge at the threshold below which the absolute distance
-counts. In a cell f' is two straight lines that meet at its knot: the centre where f' jumps, or else the middle.
-With u = w - knot and s = sign(u),
+counts. In a cell f' is two parabolas that meet at its knot: the centre where f' jumps, or else the middle. With
+u = w - knot and s = sign(u), and f by integration,
 
-    f' = grad + jump * s + (bend + turn * s) * u,   f = loss + u * (f' + grad + jump * s) / 2.
+    f' = a + b u + c u^2,   f = f(knot) + a u + b u^2 / 2 + c u^3 / 3,
 
-The row of a cell fills half a cache line, so a weight costs one access to memory beside its own.
+where a, b, c are each the mean of both sides plus s times half their difference: the eight numbers of a row, which
+fills half a cache line, so that a weight costs one access to memory beside its own.
 """
 
 from __future__ import annotations
@@ -32,22 +33,22 @@ Booleans = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Numbers = NDArray[np.int32]
 
-# A cell is at most this part of the temperature wide, in units of distance: f' is then right to ~1e-4.
-CELLS_PER_TEMPERATURE = 25
+# A cell is at most this part of the temperature wide, in units of distance: f' is then right to ~1e-5.
+CELLS_PER_TEMPERATURE = 12.5
 MAX_MANTISSA_BITS = 12
 # Octaves above the largest centre; further out f' is a constant.
 OCTAVES_ABOVE = 10
 # Octaves below the threshold (or the width that the temperature asks for); all that is smaller shares one cell.
 MAX_OCTAVES_BELOW = 12
 LARGEST = float(np.finfo(np.float32).max)
+# Part of the temperature; with the relative distance, neighbours in float32 are further apart.
+NEGLIGIBLE = 2.0**-20
 # Weights per partial sum and per task of the parallel loop; fewer than two chunks start no threads.
 CHUNK = 1 << 16
 # Weights whose rows are brought together at a time.
 BLOCK = 256
-# The numbers of a cell, in the order of a row: knot, loss, grad, bend, jump, turn; then, for a cell with several knots,
-# the magnitude above which weights belong to another row, and the number of that row.
-UPPER, NEXT, WIDTH = 6, 7, 8
 
 
 class Regulariser:
@@ -79,8 +80,8 @@ class Regulariser:
         self.zero_threshold, self.temperature, self.distance = zero_threshold, temperature, distance
         self._formula = (self.centres, zero_threshold, temperature, distance == "relative")
         self._shift, self._low, self._half = self._grid()
-        self._rows, self._longest_chain = self._build_rows()
-        self._columns: dict[torch.device, Tensor] = {}
+        self._rows, self._upper, self._next, self._longest_chain = self._build_rows()
+        self._tables: dict[torch.device, list[Tensor]] = {}
         self._scratch: Tensor | None = None
 
     def slopes_(self, out: Tensor, weights: Tensor, free: Tensor | None = None) -> Tensor:
@@ -130,8 +131,10 @@ class Regulariser:
             self._low,
             self._shift,
             self._half,
-            self._longest_chain > 0,
             self._rows,
+            self._longest_chain > 0,
+            self._upper,
+            self._next,
         )
         if len(values) <= CHUNK:
             return torch.tensor(_put_slopes(*arguments, 0, len(values)), dtype=torch.float64)
@@ -140,19 +143,20 @@ class Regulariser:
 
     def _evaluate(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """f(w) and f'(w) [N] with torch's own operations, for devices other than the CPU."""
-        if weights.device not in self._columns:
-            self._columns[weights.device] = torch.from_numpy(self._rows.T.copy()).to(weights.device)
-        knot, loss, grad, bend, jump, turn, upper, following = self._columns[weights.device]
+        if weights.device not in self._tables:
+            tables = *self._rows.T.copy(), self._upper, self._next
+            self._tables[weights.device] = [torch.from_numpy(table).to(weights.device) for table in tables]
+        *columns, upper, following = self._tables[weights.device]
         size = weights.abs()
         cell = ((size.view(torch.int32) - self._low) >> self._shift).clamp(0, self._half - 1)
         row = cell + (weights.view(torch.int32) < 0) * self._half
         for _ in range(self._longest_chain):
-            row = torch.where(size > upper[row], following[row].int(), row)
-        u = weights - knot[row]
+            row = torch.where(size > upper[row], following[row], row)
+        knot, loss, *means_and_halves = (column[row] for column in columns)
+        u = weights - knot
         side = u.sign()
-        begin = grad[row] + jump[row] * side
-        slopes = begin + (bend[row] + turn[row] * side) * u
-        return loss[row] + 0.5 * u * (begin + slopes), slopes
+        a, b, c = (mean + half * side for mean, half in zip(means_and_halves[::2], means_and_halves[1::2], strict=True))
+        return loss + u * (a + u * (b / 2 + c * u / 3)), a + u * (b + c * u)
 
     def _grid(self) -> tuple[int, int, int]:
         """shift, low, half: a magnitude with bits b is in cell (b - low) >> shift, cut to [0, half).
@@ -171,10 +175,11 @@ class Regulariser:
         low = threshold + 1 - (((threshold - bottom) >> shift) + 1 << shift)
         return shift, low, ((top - low) >> shift) + 2
 
-    def _build_rows(self) -> tuple[Floats, int]:
-        """Rows of the cells of positive, then of negative weights, then the further rows of cells with several knots.
+    def _build_rows(self) -> tuple[Floats, Floats, Numbers, int]:
+        """rows [R, 8], upper [R], next [R], and how many further rows a cell has at most.
 
-        Also how many further rows a cell has at most.
+        The rows of the cells of positive, then of negative weights, then the further rows of cells with several knots:
+        a weight whose magnitude is above `upper` of its row belongs to the row number `next`, or one beyond that.
         """
         starts = self._low + (np.arange(self._half) << self._shift)
         starts[0] = 0
@@ -182,21 +187,33 @@ class Regulariser:
         left, knot, right, upper, further = (np.concatenate(parts) for parts in zip(*sides, strict=True))
         follow_torch()
         loss, grad, jump = _exact(knot, *self._formula)
-        before, beyond = (
-            np.divide(grad + side * jump - _exact(end, *self._formula)[1], knot - end, out=0 * knot, where=knot != end)
-            for side, end in ((-1, left), (1, right))
-        )
+        before, beyond = (self._parabolas(knot, end, grad + side * jump) for side, end in ((-1, left), (1, right)))
         # Beyond the grid f' is a constant, with the relative distance 0.
         grad[[len(sides[0][0]) - 1, -1]] = _exact(np.array([LARGEST, -LARGEST]), *self._formula)[1]
+        columns = [knot, loss, grad, jump]
+        for one, other in zip(before, beyond, strict=True):
+            columns += [other / 2 + one / 2, other / 2 - one / 2]
 
         order = np.argsort(further, kind="stable")
         follower = np.append(further[1:], False)
-        upper = np.where(follower, upper, np.inf)
-        following = np.where(follower, np.append(np.argsort(order)[1:], 0), 0)
-        lines = [knot, loss, grad, (beyond + before) / 2, jump, (beyond - before) / 2]
-        lines = [np.clip(line, -LARGEST, LARGEST) for line in lines]
-        rows = np.stack([*lines, upper, following], axis=1).astype(np.float32)[order]
-        return rows, int(np.diff(np.flatnonzero(~further), append=len(knot)).max()) - 1
+        # Where f' goes beyond float32, it stays finite: both halves together are at most the largest number.
+        columns[1:] = [np.clip(column, -LARGEST / 2, LARGEST / 2) for column in columns[1:]]
+        rows = np.stack(columns, axis=1).astype(np.float32)
+        upper = np.where(follower, upper, np.inf).astype(np.float32)
+        following = np.where(follower, np.append(np.argsort(order)[1:], 0), 0).astype(np.int32)
+        chain = int(np.diff(np.flatnonzero(~further), append=len(knot)).max()) - 1
+        return rows[order], upper[order], following[order], chain
+
+    def _parabolas(self, knot: Doubles, end: Doubles, grad: Doubles) -> tuple[Doubles, Doubles]:
+        """b and c [P] of f' = grad + b u + c u^2 between knot and end [P], from its values there and half way.
+
+        Both are 0 where the two are the same place but for rounding: that would be divided by the distance squared.
+        """
+        relative = (self.distance == "relative") & (np.abs(knot) > self.zero_threshold)
+        far_apart = np.abs(end - knot) > NEGLIGIBLE * self.temperature * np.where(relative, np.abs(knot), 1.0)
+        half = np.where(far_apart, (end - knot) / 2, np.inf)
+        near, far = (_exact(point, *self._formula)[1] - grad for point in ((knot + end) / 2, end))
+        return (4 * near - far) / (2 * half), (far - 2 * near) / (2 * half**2)
 
     def _pieces(self, sign: int, starts: Integers) -> tuple[Doubles, Doubles, Doubles, Doubles, Booleans]:
         """The weights of one sign by magnitude, in pieces with one knot at most: the cells, which begin at the bits
@@ -268,14 +285,24 @@ def _exact(weights, centres, zero_threshold, temperature, relative):  # type: ig
 
 
 # LLVM turns the loops into vector instructions as long as indices are unsigned and integers have 32 bits; it would not
-# do so with the table's rows, whose columns are therefore brought together first, for one block of weights at a time.
+# do so with the rows, whose columns are therefore brought together first, for one block of weights at a time.
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _put_slopes(weights, bits, out, free, scale, low, shift, half, crowded, rows, start, stop):  # type: ignore[no-untyped-def]
+def _put_slopes(  # type: ignore[no-untyped-def]
+    weights, bits, out, free, scale, low, shift, half, rows, crowded, upper, following, start, stop
+):
     """Puts scale * f' of the weights from `start` up to `stop` into `out` and returns the sum of their f."""
     low, shift, half, last = np.int32(low), np.uint32(shift), np.int32(half), np.int32(half - 1)
     chosen = np.zeros(BLOCK, np.uint32)
-    columns = np.empty((WIDTH, BLOCK), np.float32)
-    knot, losses, grad, bend, jump, turn = columns[0], columns[1], columns[2], columns[3], columns[4], columns[5]
+    columns = np.empty((8, BLOCK), np.float32)
+    knot, loss = columns[0], columns[1]
+    a_mean, a_half, b_mean, b_half, c_mean, c_half = (
+        columns[2],
+        columns[3],
+        columns[4],
+        columns[5],
+        columns[6],
+        columns[7],
+    )
     total = 0.0
     for block in range(np.uint64(start), np.uint64(stop), np.uint64(BLOCK)):
         count = min(np.uint64(BLOCK), np.uint64(stop) - block)
@@ -285,32 +312,36 @@ def _put_slopes(weights, bits, out, free, scale, low, shift, half, crowded, rows
             chosen[i] = np.uint32(cell + (np.int32(bits[block + i] >> np.int32(31)) & half))
         if crowded:
             for i in range(count):
-                while abs(weights[block + i]) > rows[chosen[i], UPPER]:
-                    chosen[i] = np.uint32(rows[chosen[i], NEXT])
+                while abs(weights[block + i]) > upper[chosen[i]]:
+                    chosen[i] = following[chosen[i]]
         put_columns(rows, chosen, columns)
-        loss = np.float32(0)
+        part = np.float32(0)
         for i in range(count):
             u = weights[block + i] - knot[i]
             side = np.float32(u > 0) - np.float32(u < 0)
-            begin = grad[i] + jump[i] * side
-            slope = begin + (bend[i] + turn[i] * side) * u
-            each = losses[i] + np.float32(0.5) * u * (begin + slope)
+            a, b, cu = a_mean[i] + a_half[i] * side, b_mean[i] + b_half[i] * side, (c_mean[i] + c_half[i] * side) * u
+            value = loss[i] + u * (a + u * (b * np.float32(1 / 2) + cu * np.float32(1 / 3)))
+            slope = a + u * (b + cu)
             if free is not None:
-                each = each if free[block + i] else np.float32(0)
+                value = value if free[block + i] else np.float32(0)
                 slope = slope if free[block + i] else np.float32(0)
-            loss += each
+            part += value
             out[block + i] = scale * slope
-        total += np.float64(loss)
+        total += np.float64(part)
     return total
 
 
 @njit(parallel=True, cache=True)
-def _put_slopes_in_chunks(weights, bits, out, free, scale, low, shift, half, crowded, rows):  # type: ignore[no-untyped-def]
+def _put_slopes_in_chunks(  # type: ignore[no-untyped-def]
+    weights, bits, out, free, scale, low, shift, half, rows, crowded, upper, following
+):
     """As `_put_slopes` for all weights, with one partial sum per chunk, added in order whatever the threads."""
     sums = np.zeros((weights.size + CHUNK - 1) // CHUNK)
     for chunk in prange(sums.size):
         start, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, weights.size)
-        sums[chunk] = _put_slopes(weights, bits, out, free, scale, low, shift, half, crowded, rows, start, stop)
+        sums[chunk] = _put_slopes(
+            weights, bits, out, free, scale, low, shift, half, rows, crowded, upper, following, start, stop
+        )
     total = 0.0
     for part in sums:
         total += part
