@@ -78,7 +78,7 @@ class WeightFixer:
             "distance": distance,
         }
         cluster(torch.empty(0), 1.0, delta, **self._clustering)  # refuses bad arguments before any work
-        Regulariser([0.0, 1.0], **self._pulling)
+        Regulariser([0.0], **self._pulling)
         self._parts = [Part(name, parameter) for name, parameter in choose(parameters, include, exclude).items()]
         self._size = sum(part.parameter.numel() for part in self._parts)
         self._trained = [part for part in self._parts if part.parameter.requires_grad]
