@@ -18,9 +18,9 @@ repro: .venv
 	$(RUN) dvc repro
 	@echo "Results: open reports/*/index.html; runs in MLflow: make ui"
 
-# Without the tests that need a finished `make repro`, and with fewer random examples.
+# Without the tests that need a finished `make repro`, and without other slow ones; fewer random examples.
 check: .venv lint
-	$(PYTEST) -m "not pipeline" --hypothesis-profile quick
+	$(PYTEST) -m "not pipeline and not slow" --hypothesis-profile quick
 
 test: .venv lint
 	$(PYTEST)

@@ -11,6 +11,6 @@ from pathlib import Path
 # Downloads of models and data sets stay in the clone, unless their place has been chosen; read when those libraries are
 # imported. DVC_ROOT: the repository itself, also from the folder of a queued experiment.
 os.environ.setdefault("HF_HOME", str(Path(os.environ.get("DVC_ROOT", ".")).resolve() / ".cache" / "huggingface"))
-# Threads of OpenMP spin while they wait for each other, for milliseconds, which other processes then lack. After some tens of
-# microseconds they yield instead (docs/budgets.md); read when torch is imported.
+# Threads of OpenMP spin while they wait for each other, for milliseconds, which other processes then lack. Here they
+# yield after some tens of microseconds (docs/budgets.md); read when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -49,6 +49,8 @@ ORDER = (
     ),
     "test_mlflow_page.py",
 )
+# Processes, compilers and installations: `make check` leaves them out.
+SLOW = ("test_scale.py", "test_benchmarks.py", "test_wheel.py", "test_resume.py", "test_library.py", "test_tracking.py")
 TINY = {
     "model": {"name": "test_resnet"},
     "pretrain": {"epochs": 1, "batch_size": 64},
@@ -62,6 +64,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "finished" in getattr(item, "fixturenames", ()):
             item.add_marker("pipeline")
+        elif item.path.name in SLOW:
+            item.add_marker("slow")
     items.sort(key=lambda item: ORDER.index(item.path.name) if item.path.name in ORDER else len(ORDER))
 
 
