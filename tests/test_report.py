@@ -270,13 +270,13 @@ def test_layer_by_layer_by_hand(results):
 def test_representation_cost_by_hand(results):
     after = weights.read_weights(results.fixed[0], LAYOUT)
     centres = pd.DataFrame({"value": [0.5, -0.5, 0, 0.75], "share": [0.25] * 4, "term_count": [1, 1, 0, 2]})
-    cost = weights.representation(LAYOUT, after, centres)
+    cost = weights.representation_cost(LAYOUT, after, centres)
     assert cost["cost_bits"] == pytest.approx(2)  # four values, equally long codes
     assert cost["cost"] == pytest.approx(2 / 32)
     uses = 4 * 9 + 2 * 9 + 2 * 1
     assert cost["shift_adds"] == pytest.approx((9 * 3 * 1 + 9 * 2 * 2 + 1 * 1) / uses)
     # Batch-norm that stays float: 32 bits for it, and no multiplication by shifts.
-    cost = weights.representation(LAYOUT, after, centres[centres["value"] != 0.75])
+    cost = weights.representation_cost(LAYOUT, after, centres[centres["value"] != 0.75])
     assert cost["cost_bits"] == pytest.approx((2 * 38 + 32 * 18) / uses)
     assert cost["shift_adds"] == pytest.approx((9 * 3 + 1) / 38)
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from pipeline.base.results import Run
 from pipeline.watching import tracking
 from pipeline.watching.labels import Label
-from pipeline.watching.tracking import LiveRun, complete, flatten, key_of, live_run, logged_keys
+from pipeline.watching.tracking import LiveRun, complete, flatten, live_run, logged_keys, run_key
 
 LABEL = Label("experiment", "WFN delta=0.01", "fix")
 
@@ -67,7 +67,7 @@ def test_logged_completely_and_once(repository):
     assert logged.data.metrics["unique"] == 140
     assert logged.data.tags["dvc.stage"] == "fix"
     assert logged.data.tags["dvc.experiment"] == "brave-test"
-    assert logged.data.tags[tracking.KEY] == key_of(run)
+    assert logged.data.tags[tracking.KEY] == run_key(run)
     history = client(repository).get_metric_history(logged.info.run_id, "rounds/entropy")
     assert [(point.step, point.value) for point in history] == [(0, 2.0), (1, 3.5)]
     history = client(repository).get_metric_history(logged.info.run_id, "rounds/loss")
@@ -83,7 +83,7 @@ def test_a_live_run_is_known_afterwards(repository):
         live.log_step(0, {"entropy": 2.0})
         assert logged_keys(repository / "mlflow.db") == set()
         live.finish(run)
-    assert logged_keys(repository / "mlflow.db") == {key_of(run)}
+    assert logged_keys(repository / "mlflow.db") == {run_key(run)}
     assert complete([(LABEL, run)]) == 0
     with live_run(LABEL, run.settings, after=0) as repeat:  # the same result again: no second run
         repeat.finish(run)

@@ -7,9 +7,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from wfn.threads import follow_torch
-
-CHUNK = 1 << 16  # weights per task of the parallel loop; a vector of no more starts no threads
+from wfn.threads import CHUNK, follow_torch
 
 
 def put_(weights: Tensor, values: Tensor, fixed: Tensor) -> None:

@@ -13,12 +13,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from wfn.threads import follow_torch
-
-Floats = NDArray[np.float32]
-
-# Weights per task of a parallel loop, and per partial sum: small enough to balance, large enough to cost nothing.
-CHUNK = 1 << 16
+from wfn.centres import Floats
+from wfn.threads import CHUNK, follow_torch
 
 
 @njit(inline="always")

@@ -25,14 +25,12 @@ from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from wfn.centres import Distance
+from wfn.centres import Distance, Doubles, Floats
 from wfn.rows import put_columns
-from wfn.threads import follow_torch
+from wfn.threads import CHUNK, follow_torch
 
 Booleans = NDArray[np.bool_]
-Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Floats = NDArray[np.float32]
 Numbers = NDArray[np.int32]
 
 # A cell is at most this part of the temperature wide, in units of distance: f' is then right to ~1e-5.
@@ -45,8 +43,6 @@ MAX_OCTAVES_BELOW = 12
 LARGEST = float(np.finfo(np.float32).max)
 # Part of the temperature; with the relative distance, neighbours in float32 are further apart.
 NEGLIGIBLE = 2.0**-20
-# Weights per partial sum and per task of the parallel loop; fewer than two chunks start no threads.
-CHUNK = 1 << 16
 # Weights whose rows are brought together at a time.
 BLOCK = 256
 

@@ -3,6 +3,9 @@
 import torch
 from numba import config, set_num_threads
 
+# Weights per task of a parallel loop, and per partial sum; a vector of no more starts no threads.
+CHUNK = 1 << 16
+
 
 def follow_torch() -> None:
     """Use as many threads as torch does in this process, and leave torch's number as it is.

@@ -174,7 +174,7 @@ def representation(runs: Sequence[Run], layout: pd.DataFrame) -> pd.DataFrame:
         assert run.centres is not None
         setting = tuple(_chosen(run, "delta", "alpha").items())
         if setting not in rows:
-            cost = weights.representation(layout, weights.read_weights(run, layout), run.centres)
+            cost = weights.representation_cost(layout, weights.read_weights(run, layout), run.centres)
             rows[setting] = {"method": "WFN", **dict(setting), **cost}
     return pd.DataFrame(rows.values()).sort_values(["alpha", "delta"], ascending=[True, False], ignore_index=True)
 

@@ -95,7 +95,7 @@ def moved(before: Sequence[NDArray[np.float32]], after: Weights) -> pd.DataFrame
     return pd.DataFrame({"distance": steps, "share": np.searchsorted(distances, steps, side="right") / len(distances)})
 
 
-def representation(layout: pd.DataFrame, after: Weights, terms: pd.DataFrame) -> dict[str, float]:
+def representation_cost(layout: pd.DataFrame, after: Weights, terms: pd.DataFrame) -> dict[str, float]:
     """What a forward pass costs: code length and shift-adds of every weight, as often as it is used.
 
     cost_bits: mean code length per use, a value's code being as long as its -log2 share of the fixed weights, and a

@@ -42,7 +42,7 @@ def database() -> Path:
     return repository() / "mlflow.db"
 
 
-def key_of(run: Run) -> str:
+def run_key(run: Run) -> str:
     """What identifies a result: the same settings with the same metrics are the same run."""
     return hashlib.sha256(json.dumps([run.settings, run.metrics], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -65,7 +65,7 @@ def logged_keys(path: Path) -> set[str]:
 def complete(runs: Sequence[tuple[Label, Run]]) -> int:
     """Log those finished runs that the database lacks; returns how many those were."""
     known = logged_keys(database())
-    missing = [(label, run) for label, run in runs if key_of(run) not in known]
+    missing = [(label, run) for label, run in runs if run_key(run) not in known]
     for label, run in missing:
         rows = [] if run.iterations is None else run.iterations.to_dict("records")
         steps = [(step, {str(key): value for key, value in row.items()}) for step, row in enumerate(rows)]
@@ -167,7 +167,7 @@ class LiveRun:
 
     def _finish(self, run: Run) -> None:
         client = self._open_client()
-        if key_of(run) in logged_keys(database()):  # a repeat of a known result
+        if run_key(run) in logged_keys(database()):  # a repeat of a known result
             client.delete_run(self._run_id)
             return
         # MLflow's comparison opens on the metric that came first.
@@ -176,7 +176,7 @@ class LiveRun:
         for path in sorted(run.folder.iterdir()):
             if path.suffix in ARTIFACTS:
                 client.log_artifact(self._run_id, str(path))
-        client.set_tag(self._run_id, KEY, key_of(run))
+        client.set_tag(self._run_id, KEY, run_key(run))
         client.set_terminated(self._run_id)
 
 
