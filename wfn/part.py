@@ -15,7 +15,7 @@ FREE = -1  # in place of an index into the codebook
 
 
 class Part:
-    """One parameter with what is fixed of it. Vectors are in the order of its memory, the others in its shape."""
+    """One parameter with what is fixed of it; all vectors [N] are in the order of its memory."""
 
     def __init__(self, name: str, parameter: nn.Parameter) -> None:
         self.name, self.parameter = name, parameter
