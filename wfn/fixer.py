@@ -109,8 +109,8 @@ class WeightFixer:
         order.forget_scalers()
 
         def before(*_: object) -> None:
-            order.stepping(optimizer, self._pulls)
-            if not self._pulls:  # else `pull_` has done it
+            order.stepping(optimizer, pulls=self._regulariser is not None)
+            if self._regulariser is None:  # else `pull_` has done it
                 for part in parts:
                     part.hold_()
 
@@ -129,10 +129,6 @@ class WeightFixer:
             if len(self.outcomes) <= round_.index:
                 raise RuntimeError(f"round {round_.index} has ended without fix_()")
 
-    @property
-    def _pulls(self) -> bool:
-        return self._alpha > 0 and self._regulariser is not None
-
     def pull_(self, loss: Tensor | float) -> Tensor:
         """Add the pull towards the centres to the gradients of the free weights, and none to those of fixed ones.
 
@@ -149,7 +145,7 @@ class WeightFixer:
             raise RuntimeError("pull_: no optimiser is attached; attach(optimizer) comes first")
         self._order.pulling()
         regulariser = self._regulariser
-        if regulariser is None or not self._pulls:
+        if regulariser is None:
             for part in self._trained:
                 part.hold_()
             return torch.zeros(())
@@ -219,7 +215,7 @@ class WeightFixer:
             part.fix_(own.to(part.parameter.device), marked.to(part.parameter.device))
 
     def _aim_at(self, centres: Tensor) -> None:
-        """Pull to these centres [k] from now on."""
+        """Pull to these centres [k] from now on; not at all where there are none, or alpha is 0."""
         self._centres = centres
         self._regulariser = Regulariser(centres, **self._pulling) if self._alpha > 0 and len(centres) else None
 

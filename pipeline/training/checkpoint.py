@@ -63,7 +63,7 @@ class Checkpoint:
         return dict(torch.load(self._folder / STATE, map_location="cpu", weights_only=True))
 
     def due(self) -> bool:
-        """Whether the last checkpoint is old enough for another; the first process decides for all."""
+        """Whether the last checkpoint is old enough for another, by the clock of this process."""
         return time.monotonic() - self._saved_at >= SECONDS_BETWEEN
 
     def save(self, state: Mapping[str, Any]) -> None:
