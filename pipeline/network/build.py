@@ -12,6 +12,7 @@ from torch import nn
 from pipeline.base.errors import InputError, first_line
 from pipeline.base.settings import Model, Stem
 from pipeline.network.hub import fetch
+from pipeline.network.trimming import trim
 
 
 def build(settings: Model, seed: int) -> nn.Module:
@@ -42,7 +43,7 @@ def build(settings: Model, seed: int) -> nn.Module:
             raise InputError(f"model: timm cannot build {settings.name}: {first_line(error)}") from error
         if settings.stem is not None:
             _replace_stem(model, settings.stem)
-    return model
+    return trim(model)
 
 
 def _check_name(name: str) -> None:

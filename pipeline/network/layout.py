@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from pipeline.network.parameters import layers
+from pipeline.network.trimming import TrimmedConv2d
 
 ROLES = ("batch_norm", "downsample", "first", "last")
 
@@ -20,28 +20,34 @@ def layer_table(network: nn.Module, image: Tensor) -> pd.DataFrame:
 
     uses: how many results of one forward pass of `image` [1, C, H, W] each of its weights enters: the positions of a
     convolution's output, one for a linear layer behind the pooling, one for what is not called as
-    a module of its own.
+    a module of its own. idle: how many of the weights meet nothing but padding, and so cannot act on any result.
     """
-    uses = _positions(network, image)
-    rows = [
-        {
-            "parameter": layer.name,
-            "weights": len(layer.values),
-            "uses": uses.get(layer.name.rpartition(".")[0], 1),
-            **{role: role in layer.roles for role in ROLES},
-        }
-        for layer in layers(network)
-    ]
+    uses, idle = _watched(network, image)
+    rows = []
+    for layer in layers(network):
+        module, _, kind = layer.name.rpartition(".")
+        rows.append(
+            {
+                "parameter": layer.name,
+                "weights": len(layer.values),
+                "uses": uses.get(module, 1),
+                "idle": round(len(layer.values) * idle.get(module, 0.0)) if kind == "weight" else 0,
+                **{role: role in layer.roles for role in ROLES},
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def _positions(network: nn.Module, image: Tensor) -> Counter[str]:
-    """Per module with a weight: values that it puts out, per channel."""
+def _watched(network: nn.Module, image: Tensor) -> tuple[Counter[str], dict[str, float]]:
+    """Per module with a weight: values that it puts out, per channel; and the share of its taps that never act."""
     found: Counter[str] = Counter()
+    idle: dict[str, float] = {}
 
     def watch(name: str, channels: int) -> Callable[..., None]:
-        def count(*call: Any) -> None:
-            found[name] += call[-1].numel() // channels  # module, inputs, output
+        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            found[name] += output.numel() // channels
+            if isinstance(module, TrimmedConv2d):
+                idle[name] = min(idle.get(name, 1.0), 1 - module.acting(inputs[0].shape[-2:]))
 
         return count
 
@@ -57,4 +63,4 @@ def _positions(network: nn.Module, image: Tensor) -> Counter[str]:
     network.train(was_training)
     for hook in hooks:
         hook.remove()
-    return found
+    return found, idle
