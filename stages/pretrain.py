@@ -1,65 +1,25 @@
 """Stage `pretrain`: the baseline network, with weights from a file, from timm, or trained here."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
-from torch import nn
 from typer import Option
 
-from pipeline.base.results import CARD, LAYERS
-from pipeline.base.settings import Settings, load_settings
-from pipeline.data.dataset import check_classes
-from pipeline.measuring.evaluation import measure
-from pipeline.network.build import build
-from pipeline.network.hub import NotDownloadedError
-from pipeline.network.layout import layer_table
-from pipeline.network.weights import load_checkpoint
-from pipeline.training import loop
-from pipeline.training.work import Job, at_work
-from stages.common.cli import Changes, Stage, changes, run
-from stages.common.work import Result, device_and_data, stage_name, write_run
+from pipeline.base.settings import load_settings
+from stages.common.baseline import make_baseline
+from stages.common.cli import Changes, changes, run
+from stages.common.work import Places, device_and_data, stage_name
 
 
 def pretrain(
     data: Annotated[Path, Option(help="Folder that stage data wrote.")],
     out: Annotated[Path, Option(help="Folder for the baseline network and its metrics.")],
-    stage: Stage = "pretrain",
     change: Changes = [],  # noqa: B006
 ) -> None:
     """Make the baseline network: load its weights, or train it here."""
-    settings = load_settings().for_stage(stage).changed(changes(change))
+    settings = load_settings().changed(changes(change))
     fabric, dataset = device_and_data(settings, data)
-    check_classes(dataset, settings.model.num_classes)
-    model, settings = starting_point(settings)
-    epochs = settings.pretrain.epochs if settings.trains_the_baseline else 0
-    job = Job(stage_name(stage), settings.of_baseline(), [data / CARD], epochs, settings.pretrain.batch_size)
-
-    with at_work(fabric, model, dataset, settings, job) as work:
-        rows = pd.DataFrame(loop.pretrain(work) if epochs else [], columns=list(loop.EPOCH_COLUMNS))
-        seconds = rows["seconds"].sum()
-        metrics, _ = measure(fabric, work.network, dataset)
-        tables = {LAYERS: layer_table(model, dataset.sample(1))}
-        write_run(out, work, Result(metrics, rows, seconds, seconds, len(rows), tables))
-
-
-def starting_point(settings: Settings) -> tuple[nn.Module, Settings]:
-    """The network with its given weights, if any, and the settings as they were followed.
-
-    Where the weights cannot be downloaded and the profile says to train then, those settings name no weights.
-    """
-    try:
-        model = build(settings.model, settings.seed)
-        if settings.model.checkpoint is not None:
-            load_checkpoint(model, settings.model.checkpoint)
-    except NotDownloadedError as error:
-        if settings.pretrain.if_unreachable == "stop":
-            raise
-        print(f"pretrain: {error}; trained here instead, as pretrain.if_unreachable says", file=sys.stderr)
-        followed = settings.model_copy(update={"model": settings.model.without_weights()})
-        return build(followed.model, settings.seed), followed
-    return model, settings
+    make_baseline(stage_name("pretrain"), settings, fabric, dataset, Places(data, out, out))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+# Added to the seed: repeats of one setting differ in nothing else.
+Repeat = Annotated[int, Field(ge=0)]
 # A key of a mapping: DVC puts it into names of stages and folders.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
@@ -78,23 +80,30 @@ class Variant(Section):
     alpha: NotNegative
     # None: those of `fixing`.
     fractions: Fractions | None = None
+    repeat: Repeat = 0
 
 
 class Grid(Section):
-    """The settings that `sweep` covers: every delta with every alpha."""
+    """The settings that `sweep` covers: every delta with every alpha, each with every repeat."""
 
     delta: tuple[Annotated[Budget, AsWritten], ...]
     alpha: tuple[Annotated[NotNegative, AsWritten], ...]
+    repeats: tuple[Repeat, ...]
 
 
 class Explore(Section):
-    """The settings that `explore` covers, on a network of its own in rounds of its own: every combination."""
+    """What `explore` covers, on a network of its own in rounds of its own: every delta with every alpha and repeat.
+
+    ablations: changes to `fixing`, by name, each with every delta and repeat at the alpha of `fix`.
+    """
 
     model: str
     fractions: Fractions
-    delta: tuple[Annotated[Budget, AsWritten], ...]
-    alpha: tuple[Annotated[NotNegative, AsWritten], ...]
-    fix_batch_norm: tuple[bool, ...]
+    epochs: Count
+    delta: tuple[Budget, ...]
+    alpha: tuple[NotNegative, ...]
+    repeats: tuple[Repeat, ...]
+    ablations: dict[Name, dict[str, Any]]
 
 
 class Quantiser(Section):
@@ -103,8 +112,7 @@ class Quantiser(Section):
     method: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     # Width of a weight; for the methods that have one.
     bits: Count | None = None
-    # Added to the seed: repeats of one setting differ in nothing else.
-    repeat: Annotated[int, Field(ge=0)] = 0
+    repeat: Repeat = 0
 
 
 class Apot(Section):
@@ -214,12 +222,24 @@ class Finetune(Section):
 
 
 class Quantise(Section):
-    """Training of the networks that WFN is compared with: images per batch, and the SGD of APoT and LSQ."""
+    """Training of the networks that WFN is compared with: images per batch, rates, the SGD of APoT and LSQ.
+
+    rates: learning rates by method; those that it does not name have `lr` if they train by SGD, else `finetune.lr`.
+    """
 
     batch_size: Annotated[int, Field(ge=2)]
     lr: Positive
+    rates: dict[str, Positive]
     momentum: Decay
     weight_decay: NotNegative
+
+
+class Rates(Section):
+    """How learning rates are chosen (`stages/rates.py`): on images kept from the training images, with another seed."""
+
+    validation_share: Annotated[float, Field(gt=0, lt=1)]
+    repeat: Count
+    grid: Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
 class Settings(Section):
@@ -235,6 +255,7 @@ class Settings(Section):
     repeats: tuple[Count, ...]
     variants: dict[Name, Variant]
     baselines: Baselines
+    rates: Rates
     hardware: Hardware
     data: Data
     model: Model
@@ -292,24 +313,6 @@ class Settings(Section):
         """The same settings with the seed of a repeat."""
         return self.model_copy(update={"seed": self.seed + repeat})
 
-    def for_stage(self, stage: str) -> Settings:
-        """The settings of a stage of dvc.yaml, as far as params.yaml has them: "fix", "repeats@1", "variants@one-shot".
-
-        Raises InputError for a repeat or a variant that it does not have.
-        """
-        kind, _, cell = stage.partition("@")
-        if kind.startswith("explore"):
-            return self.for_explore()
-        if kind == "variants":
-            return self.for_variant(cell)
-        if kind == "repeats":
-            if cell not in map(str, self.repeats):
-                raise InputError(
-                    f"repeats has no {cell!r}; allowed: {', '.join(map(str, self.repeats)) or 'none are set'}"
-                )
-            return self.repeated(int(cell))
-        return self
-
     def for_quantiser(self, name: str) -> tuple[Settings, Quantiser]:
         """What `baselines.quantisers` has under this name, and the settings with its seed.
 
@@ -329,10 +332,11 @@ class Settings(Section):
             raise InputError(f"variants has no {name!r}; allowed: {', '.join(self.variants) or 'none are set'}")
         chosen = self.variants[name]
         fixing = self.fixing.model_copy(update={"fractions": chosen.fractions or self.fixing.fractions})
-        return self.model_copy(update={"delta": chosen.delta, "alpha": chosen.alpha, "fixing": fixing})
+        update = {"delta": chosen.delta, "alpha": chosen.alpha, "fixing": fixing}
+        return self.repeated(chosen.repeat).model_copy(update=update)
 
     def for_explore(self) -> Settings:
-        """The settings with the network and the rounds of `explore`."""
+        """The settings with the network, the rounds and the epochs of `explore`."""
         model: dict[str, Any] = {
             "name": self.explore.model,
             "checkpoint": None,
@@ -340,8 +344,34 @@ class Settings(Section):
             "stem": None,
             "options": {},
         }
-        fixing = self.fixing.model_copy(update={"fractions": self.explore.fractions})
-        return self.model_copy(update={"model": self.model.model_copy(update=model), "fixing": fixing})
+        update = {
+            "model": self.model.model_copy(update=model),
+            "fixing": self.fixing.model_copy(update={"fractions": self.explore.fractions}),
+            "finetune": self.finetune.model_copy(update={"epochs": self.explore.epochs}),
+        }
+        return self.model_copy(update=update)
+
+    def explored(self) -> dict[str, Settings]:
+        """The settings of every network that `explore` fixes, by the name of its folder.
+
+        Raises InputError for an ablation that changes what `fixing` does not have.
+        """
+        chosen, small = self.explore, self.for_explore()
+        cells: list[tuple[str, dict[str, Any], float, float]] = [
+            ("", {}, delta, alpha) for delta in chosen.delta for alpha in chosen.alpha
+        ]
+        cells += [
+            (f"{name}_", {f"fixing.{key}": value for key, value in changes.items()}, delta, self.alpha)
+            for name, changes in chosen.ablations.items()
+            for delta in chosen.delta
+        ]
+        return {
+            f"{prefix}delta-{delta:g}_alpha-{alpha:g}_repeat-{repeat}": small.repeated(repeat).changed(
+                {"delta": delta, "alpha": alpha, **changes}
+            )
+            for prefix, changes, delta, alpha in cells
+            for repeat in chosen.repeats
+        }
 
     def of_baseline(self) -> dict[str, Any]:
         """The settings that decide the baseline, for its settings.json."""

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from pipeline.comparing.task import Outcome, Task
 from pipeline.network.parameters import trainable_besides
-from pipeline.training.loop import optimizer_for
 
 STARTS = 4  # of k-means; the best is kept
 HISTOGRAM = 1 << 14  # bins; more distinct weights than that are clustered by their histogram
@@ -85,6 +84,6 @@ def fine_tuned(task: Task, groups: Sequence[Mapping[str, nn.Parameter]]) -> Outc
     """One codebook of 2^bits values for each group of parameters, trained together with all other parameters."""
     palette = Palette([list(group.values()) for group in groups], 2**task.bits, task.settings.seed)
     others = trainable_besides(task.model, [parameter for group in groups for parameter in group.values()])
-    optimizer = optimizer_for([palette.values, *others], task.settings.finetune)
+    optimizer = task.as_fixing_trains([palette.values, *others])
     task.train(optimizer, task.settings.training_epochs, before_step=palette.pull_, after_step=palette.push_values_)
     return Outcome([list(group) for group in groups])

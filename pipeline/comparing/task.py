@@ -20,7 +20,7 @@ from pipeline.base.errors import InputError
 from pipeline.base.settings import Quantiser, Settings
 from pipeline.data.dataset import Dataset
 from pipeline.methods import check_method
-from pipeline.training.loop import Plan, train
+from pipeline.training.loop import Plan, optimizer_for, train
 from pipeline.training.work import Work
 
 
@@ -76,7 +76,14 @@ class Task:
     def sgd(self, parameters: Iterable[nn.Parameter] | list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Stochastic gradient descent over parameters, or groups of them, as the profile's `quantise` says."""
         chosen = self.settings.quantise
-        return torch.optim.SGD(parameters, lr=chosen.lr, momentum=chosen.momentum, weight_decay=chosen.weight_decay)
+        rate = chosen.rates.get(self.quantiser.method, chosen.lr)
+        return torch.optim.SGD(parameters, lr=rate, momentum=chosen.momentum, weight_decay=chosen.weight_decay)
+
+    def as_fixing_trains(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of the rounds of fixing over `parameters`, at the rate of this method if it has one."""
+        chosen = self.settings.finetune
+        rate = self.settings.quantise.rates.get(self.quantiser.method, chosen.lr)
+        return optimizer_for(parameters, chosen.model_copy(update={"lr": rate}))
 
     def train(
         self,

@@ -56,18 +56,18 @@ def _first_of_each_class(labels: Labels, count: int | None) -> Labels:
     return np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]))
 
 
-def split(labels: Labels, test_share: float, seed: int) -> tuple[Labels, Labels]:
+def split(labels: Labels, share: float, seed: int, key: str = "data.test_share") -> tuple[Labels, Labels]:
     """Rows for training and for testing, every class divided alike (to the nearest whole image), in shuffled order.
 
-    Raises InputError for a class that does not reach both parts.
+    share: of each class, for testing. Raises InputError, which names `key`, for a class that does not reach both parts.
     """
     generator = torch.Generator().manual_seed(seed)
     train, test = [], []
     for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
-        kept = round(int(count) * test_share)
+        kept = round(int(count) * share)
         if not 0 < kept < count:
             raise InputError(
-                f"data.test_share = {test_share}: keeps {kept} of the {count} images of class {label}; "
+                f"{key} = {share}: keeps {kept} of the {count} images of class {label}; "
                 "every class needs images in both parts"
             )
         rows = np.flatnonzero(labels == label)[torch.randperm(int(count), generator=generator).numpy()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from pipeline.base.results import CARD
 from pipeline.base.settings import Data
 from pipeline.data.choosing import Choice
 from pipeline.data.images import Images
+from pipeline.data.sources import Labels
 
 # Settings that a card repeats, so that images made with others are noticed.
 CHECKED = ("name", "pixels", "channels")
@@ -41,6 +42,9 @@ class Dataset(Protocol):
     def to(self, device: torch.device) -> Dataset:
         """The same data set, its batches on that device."""
 
+    def held_out(self, share: float, seed: int) -> Dataset:
+        """The same data set with a share of the training images, every class alike, in place of the test images."""
+
     def batch_count(self, size: int) -> int:
         """Number of batches in one epoch of `training_batches`."""
 
@@ -65,17 +69,22 @@ def full_batches(images: int, size: int) -> int:
 
 def describe(settings: Data, train: Choice, test: Choice) -> dict[str, Any]:
     """The card: what a person wants to know of the images before using them, whatever becomes of their pixels."""
-
-    def part(choice: Choice) -> dict[str, Any]:
-        return {"images": len(choice.rows), "per_class": np.bincount(choice.labels).tolist()}
-
     return {
         **{key: getattr(settings, key) for key in CHECKED},
         "classes": int(max(train.labels.max(), test.labels.max())) + 1,
         "class_names": list(train.source.classes),
-        "train": part(train),
-        "test": part(test),
+        "train": _part(train.labels),
+        "test": _part(test.labels),
     }
+
+
+def with_parts(card: Mapping[str, Any], train: Labels, test: Labels) -> dict[str, Any]:
+    """A card for other training and test images, given by their labels."""
+    return {**card, **{key: _part(labels) for key, labels in (("train", train), ("test", test))}}
+
+
+def _part(labels: Labels) -> dict[str, Any]:
+    return {"images": len(labels), "per_class": np.bincount(labels).tolist()}
 
 
 def check_classes(dataset: Dataset, outputs: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pipeline.base.results import CARD, to_json, write_files
 from pipeline.base.settings import Data
-from pipeline.data.choosing import choose
-from pipeline.data.dataset import WHOLE, Share, describe, full_batches, read_card
+from pipeline.data.choosing import choose, split
+from pipeline.data.dataset import WHOLE, Share, describe, full_batches, read_card, with_parts
 from pipeline.data.images import Images, augment, decode, normalise
 
 IMAGES = "images.safetensors"
@@ -34,6 +34,14 @@ class InMemory:
     def to(self, device: torch.device) -> InMemory:
         """The same data set on another device."""
         return InMemory(self.train.to(device), self.test.to(device), self.card, self.shift, self.flip)
+
+    def held_out(self, share: float, seed: int) -> InMemory:
+        """As `Dataset` says."""
+        labels = self.train.labels.cpu().numpy()
+        kept, held = split(labels, share, seed, "rates.validation_share")
+        card = with_parts(self.card, labels[kept], labels[held])
+        parts = [self.train[torch.from_numpy(rows).to(self.train.labels.device)] for rows in (kept, held)]
+        return replace(self, train=parts[0], test=parts[1], card=card)
 
     def batch_count(self, size: int) -> int:
         """As `Dataset` says."""

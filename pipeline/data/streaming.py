@@ -26,8 +26,8 @@ from torch.utils.data import Dataset as Items
 from pipeline.base.errors import InputError
 from pipeline.base.results import CARD, to_json, write_files
 from pipeline.base.settings import Data
-from pipeline.data.choosing import Choice, choose
-from pipeline.data.dataset import WHOLE, Share, describe, full_batches, read_card
+from pipeline.data.choosing import Choice, choose, split
+from pipeline.data.dataset import WHOLE, Share, describe, full_batches, read_card, with_parts
 from pipeline.data.images import Images, read_image
 from pipeline.data.sources import Labels, find_source
 from pipeline.watching.progress import Steps
@@ -127,6 +127,12 @@ class Streamed:
     def to(self, device: torch.device) -> Streamed:
         """As `Dataset` says."""
         return replace(self, device=device)
+
+    def held_out(self, share: float, seed: int) -> Streamed:
+        """As `Dataset` says."""
+        parts = split(self.train.labels, share, seed, "rates.validation_share")
+        kept, held = (Choice(self.train.source, self.train.rows[rows]) for rows in parts)
+        return replace(self, train=kept, test=held, card=with_parts(self.card, kept.labels, held.labels))
 
     def batch_count(self, size: int) -> int:
         """As `Dataset` says."""

@@ -101,6 +101,40 @@ def resumable(fabric: Fabric, settings: Mapping[str, Any], inputs: Sequence[Path
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
+class Runs:
+    """The runs of a piece of work that makes several, each in a folder of its own inside of `folder`."""
+
+    def __init__(self, folder: Path, fabric: Fabric) -> None:
+        self.folder, self._fabric = folder, fabric
+
+    @contextmanager
+    def make(self, name: str) -> Iterator[Path | None]:
+        """A folder to write the run into; None where that has been done. It has its name once it is complete."""
+        if (self.folder / name).exists():
+            yield None
+            return
+        unfinished = self.folder / f".{name}"
+        yield unfinished
+        if self._fabric.is_global_zero:
+            unfinished.rename(self.folder / name)
+        self._fabric.barrier()
+
+
+@contextmanager
+def several_runs(fabric: Fabric, out: Path, settings: Mapping[str, Any], inputs: Sequence[Path]) -> Iterator[Runs]:
+    """The runs of the work inside: kept with the checkpoints until all are there, then moved to `out`."""
+    folder = repository() / FOLDER / f"{checkpoint_name(settings, inputs)}.runs"
+    if fabric.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+    fabric.barrier()
+    yield Runs(folder, fabric)
+    if fabric.is_global_zero:
+        shutil.rmtree(out, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder, out)
+    fabric.barrier()
+
+
 def random_states() -> dict[str, Any]:
     """torch's own random states, of the CPU and of every GPU."""
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}

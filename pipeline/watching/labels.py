@@ -25,7 +25,7 @@ def label_of(stage: str, settings: Mapping[str, Any]) -> Label:
     experiment = f"weight-fixing-{settings['profile']}{'-explore' if kind.startswith('explore') else ''}"
     if kind == "report":
         name = "report"
-    elif kind in ("pretrain", "explore_baseline"):
+    elif kind == "pretrain" or stage == "explore@baseline":
         name = f"baseline {settings['model']['name']}"
     elif kind == "quantise":
         name = f"{cell} seed={settings['seed']}"

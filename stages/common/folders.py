@@ -24,12 +24,16 @@ def baseline() -> Made:
 
 def fixed(settings: Settings) -> list[Made]:
     """What `fix`, its repeats and every cell of `sweep` write, in this order."""
+    grid = settings.grid
     return [
         Made("fix", Path("fix")),
         *(Made(f"repeats@{repeat}", Path("repeats", f"repeat-{repeat}")) for repeat in settings.repeats),
         *(
-            Made(f"sweep@{delta!r}-{alpha!r}", Path("sweep", f"delta-{delta!r}_alpha-{alpha!r}"))
-            for delta, alpha in itertools.product(settings.grid.delta, settings.grid.alpha)
+            Made(
+                f"sweep@{delta!r}-{alpha!r}-{repeat}",
+                Path("sweep", f"delta-{delta!r}_alpha-{alpha!r}_repeat-{repeat}"),
+            )
+            for delta, alpha, repeat in itertools.product(grid.delta, grid.alpha, grid.repeats)
         ),
     ]
 
@@ -45,20 +49,13 @@ def quantised(settings: Settings) -> list[Made]:
 
 
 def explore_baseline() -> Made:
-    """What stage `explore_baseline` writes."""
-    return Made("explore_baseline", Path("explore", "baseline"))
+    """The small network that `explore` fixes."""
+    return Made("explore@baseline", Path("explore", "baseline"))
 
 
 def explored(settings: Settings) -> list[Made]:
-    """What every cell of `explore` writes."""
-    grid = settings.explore
-    return [
-        Made(
-            f"explore@{delta!r}-{alpha!r}-{fix_batch_norm}",
-            Path("explore", f"delta-{delta!r}_alpha-{alpha!r}_bn-{str(fix_batch_norm).lower()}"),
-        )
-        for delta, alpha, fix_batch_norm in itertools.product(grid.delta, grid.alpha, grid.fix_batch_norm)
-    ]
+    """Every network that `explore` fixes."""
+    return [Made(f"explore@{name}", Path("explore", name)) for name in settings.explored()]
 
 
 def all_runs(settings: Settings) -> list[Made]:

@@ -57,6 +57,14 @@ def baseline_network(settings: Settings, baseline: Path) -> nn.Module:
     return model
 
 
+class Places(NamedTuple):
+    """The folders of a run: the data set, the baseline network, and where the run is written."""
+
+    data: Path
+    baseline: Path
+    out: Path
+
+
 class Result(NamedTuple):
     """What a run has to say.
 

@@ -1,0 +1,54 @@
+"""A baseline network, from its settings to its files: with weights from a file, from timm, or trained here."""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+from lightning_fabric import Fabric
+from torch import nn
+
+from pipeline.base.results import CARD, LAYERS
+from pipeline.base.settings import Settings
+from pipeline.data.dataset import Dataset, check_classes
+from pipeline.measuring.evaluation import measure
+from pipeline.network.build import build
+from pipeline.network.hub import NotDownloadedError
+from pipeline.network.layout import layer_table
+from pipeline.network.weights import load_checkpoint
+from pipeline.training import loop
+from pipeline.training.work import Job, at_work
+from stages.common.work import Places, Result, write_run
+
+
+def make_baseline(stage: str, settings: Settings, fabric: Fabric, dataset: Dataset, places: Places) -> None:
+    """Load the weights of the baseline network, or train it here; write it."""
+    check_classes(dataset, settings.model.num_classes)
+    model, settings = starting_point(settings)
+    epochs = settings.pretrain.epochs if settings.trains_the_baseline else 0
+    job = Job(stage, settings.of_baseline(), [places.data / CARD], epochs, settings.pretrain.batch_size)
+
+    with at_work(fabric, model, dataset, settings, job) as work:
+        rows = pd.DataFrame(loop.pretrain(work) if epochs else [], columns=list(loop.EPOCH_COLUMNS))
+        seconds = rows["seconds"].sum()
+        metrics, _ = measure(fabric, work.network, dataset)
+        tables = {LAYERS: layer_table(model, dataset.sample(1))}
+        write_run(places.out, work, Result(metrics, rows, seconds, seconds, len(rows), tables))
+
+
+def starting_point(settings: Settings) -> tuple[nn.Module, Settings]:
+    """The network with its given weights, if any, and the settings as they were followed.
+
+    Where the weights cannot be downloaded and the profile says to train then, those settings name no weights.
+    """
+    try:
+        model = build(settings.model, settings.seed)
+        if settings.model.checkpoint is not None:
+            load_checkpoint(model, settings.model.checkpoint)
+    except NotDownloadedError as error:
+        if settings.pretrain.if_unreachable == "stop":
+            raise
+        print(f"pretrain: {error}; trained here instead, as pretrain.if_unreachable says", file=sys.stderr)
+        followed = settings.model_copy(update={"model": settings.model.without_weights()})
+        return build(followed.model, settings.seed), followed
+    return model, settings

@@ -1,0 +1,40 @@
+"""Stage `explore`: how the settings act, on a small network: its baseline, and every cell of the grid."""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from typer import Option
+
+from pipeline.base.results import CARD
+from pipeline.base.settings import load_settings
+from pipeline.training.checkpoint import several_runs
+from stages.common.baseline import make_baseline
+from stages.common.cli import run
+from stages.common.fixed import make_fixed
+from stages.common.work import Places, device_and_data
+
+
+def explore(
+    data: Annotated[Path, Option(help="Folder that stage data wrote.")],
+    out: Annotated[Path, Option(help="Folder for a folder of every run.")],
+) -> None:
+    """Fix a small network with every combination of the grid, one after the other; what is done is done once."""
+    settings = load_settings()
+    small, cells = settings.for_explore(), settings.explored()
+    fabric, dataset = device_and_data(small, data)
+    decides = small.of_baseline() | {name: cell.of_fixing() for name, cell in cells.items()}
+    with several_runs(fabric, out, decides, [data / CARD]) as runs:
+        with runs.make("baseline") as folder:
+            if folder:
+                make_baseline("explore@baseline", small, fabric, dataset, Places(data, folder, folder))
+        for number, (name, cell) in enumerate(cells.items(), 1):
+            with runs.make(name) as folder:
+                if folder:
+                    torch.manual_seed(cell.seed + fabric.global_rank)
+                    make_fixed(f"explore@{name}", cell, fabric, dataset, Places(data, runs.folder / "baseline", folder))
+            fabric.print(f"explore: {number} of {len(cells)} networks")
+
+
+if __name__ == "__main__":
+    run(explore)
