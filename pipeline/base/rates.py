@@ -1,9 +1,61 @@
-"""Which learning rate is chosen for a method, from what was measured on validation images."""
+"""How learning rates are chosen: the candidates, and which of them is taken after what was measured of each."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
 import numpy as np
 import pandas as pd
+
+from pipeline.base.settings import Quantiser, Settings
+
+FOLDER = Path("profiles/rates")  # a table for every profile whose rates have been chosen
+FIXING = "wfn"  # beside the methods of the comparison
+
+
+class Candidate(NamedTuple):
+    """A method at one rate. line: its name in `baselines.quantisers`; quantiser: None for fixing."""
+
+    method: str
+    rate: float
+    settings: Settings
+    line: str = ""
+    quantiser: Quantiser | None = None
+
+    @property
+    def name(self) -> str:
+        """For its folder."""
+        return f"{self.line or self.method}_lr-{self.rate:g}"
+
+    def row(self, metrics: Mapping[str, Any] | None) -> dict[str, Any]:
+        """A row of the table: what was measured, nothing where training diverged."""
+        found = metrics or {}
+        return {
+            "method": self.method,
+            "bits": self.quantiser.bits if self.quantiser else None,
+            "rate": self.rate,
+            "top1": found.get("top1"),
+            "entropy": found.get("entropy"),
+            "unique": found.get("unique"),
+            "megabytes": found["coded_bytes"] / 1e6 if found else None,
+        }
+
+
+def candidates(settings: Settings) -> list[Candidate]:
+    """Fixing, and the first setting of every method of the comparison, at each rate of the grid."""
+    first: dict[str, tuple[str, Quantiser]] = {}
+    for line, quantiser in settings.baselines.quantisers.items():
+        first.setdefault(quantiser.method, (line, quantiser))
+    grid = settings.rates.grid
+    found = [Candidate(FIXING, rate, settings.changed({"finetune.lr": rate})) for rate in grid]
+    for method, (line, quantiser) in first.items():
+        found += [
+            Candidate(method, rate, settings.changed({f"quantise.rates.{method}": rate}), line, quantiser)
+            for rate in grid
+        ]
+    return found
 
 
 def chosen(table: pd.DataFrame, images: int) -> pd.DataFrame:

@@ -356,21 +356,19 @@ class Settings(Section):
 
         Raises InputError for an ablation that changes what `fixing` does not have.
         """
-        chosen, small = self.explore, self.for_explore()
-        cells: list[tuple[str, dict[str, Any], float, float]] = [
-            ("", {}, delta, alpha) for delta in chosen.delta for alpha in chosen.alpha
+        grid, small = self.explore, self.for_explore()
+        cells: list[tuple[str, dict[str, Any]]] = [
+            ("", {"delta": delta, "alpha": alpha}) for delta in grid.delta for alpha in grid.alpha
         ]
-        cells += [
-            (f"{name}_", {f"fixing.{key}": value for key, value in changes.items()}, delta, self.alpha)
-            for name, changes in chosen.ablations.items()
-            for delta in chosen.delta
-        ]
+        for name, changes in grid.ablations.items():
+            fixing = {f"fixing.{key}": value for key, value in changes.items()}
+            cells += [(f"{name}_", {"delta": delta, "alpha": self.alpha, **fixing}) for delta in grid.delta]
         return {
-            f"{prefix}delta-{delta:g}_alpha-{alpha:g}_repeat-{repeat}": small.repeated(repeat).changed(
-                {"delta": delta, "alpha": alpha, **changes}
+            f"{prefix}delta-{cell['delta']:g}_alpha-{cell['alpha']:g}_repeat-{repeat}": small.repeated(repeat).changed(
+                cell
             )
-            for prefix, changes, delta, alpha in cells
-            for repeat in chosen.repeats
+            for prefix, cell in cells
+            for repeat in grid.repeats
         }
 
     def of_baseline(self) -> dict[str, Any]:

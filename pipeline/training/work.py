@@ -29,7 +29,7 @@ class Job:
     """What is to be done: a DVC stage and the settings that decide its result.
 
     decides: those settings, for settings.json. inputs: files that decide it as well. epochs, batch_size: of all its
-    training, for the progress. logged: whether MLflow is told of it.
+    training, for the progress.
     """
 
     stage: str
@@ -37,7 +37,6 @@ class Job:
     inputs: Sequence[Path]
     epochs: int
     batch_size: int
-    logged: bool = True
 
 
 @dataclass
@@ -120,7 +119,7 @@ def at_work(fabric: Fabric, model: nn.Module, dataset: Dataset, settings: Settin
     """A piece of work: logged live, with its progress shown, and with a checkpoint that is removed at its end."""
     steps = job.epochs * dataset.batch_count(job.batch_size)
     with (
-        live_run(label_of(job.stage, job.decides), job.decides, job.logged and fabric.is_global_zero) as live,
+        live_run(label_of(job.stage, job.decides), job.decides, fabric.is_global_zero) as live,
         resumable(fabric, job.decides, job.inputs) as checkpoint,
         Steps(job.stage, steps, quiet=not fabric.is_global_zero) as progress,
     ):

@@ -19,18 +19,22 @@ class Label:
 def label_of(stage: str, settings: Mapping[str, Any]) -> Label:
     """The label of what a DVC stage ("sweep@0.015-0.4") makes with the settings that its settings.json has.
 
-    Stage `explore` has an experiment of its own: its small networks are not to be compared with the others.
+    Networks that are not to be compared with the others, small ones and those of a choice of rates, have experiments of
+    their own.
     """
     kind, _, cell = stage.partition("@")
-    experiment = f"weight-fixing-{settings['profile']}{'-explore' if kind.startswith('explore') else ''}"
+    apart = kind in ("explore", "rates")
+    experiment = f"weight-fixing-{settings['profile']}{f'-{kind}' if apart else ''}"
     if kind == "report":
         name = "report"
-    elif kind == "pretrain" or stage == "explore@baseline":
+    elif kind == "pretrain" or (apart and cell == "baseline"):
         name = f"baseline {settings['model']['name']}"
-    elif kind == "quantise":
+    elif kind in ("quantise", "rates"):
         name = f"{cell} seed={settings['seed']}"
     else:
         batch_norm = "" if settings["fixing"]["fix_batch_norm"] else " bn=float"
+        euclidean = " euclidean" if settings["fixing"]["distance"] == "euclidean" else ""
         once = " one shot" if len(settings["fixing"]["fractions"]) == 1 else ""
-        name = f"WFN{once} delta={settings['delta']:g} alpha={settings['alpha']:g}{batch_norm} seed={settings['seed']}"
+        setting = f"delta={settings['delta']:g} alpha={settings['alpha']:g}{batch_norm}{euclidean}"
+        name = f"WFN{once} {setting} seed={settings['seed']}"
     return Label(experiment, name, stage)
