@@ -200,7 +200,10 @@ def test_published_rows_stand_beside_the_same_data_and_model_only():
     same, others = tables.published(PUBLISHED, "imagenet", "resnet18.tv_in1k")
     assert set(same["model"]) == {"resnet18"}
     assert set(same["data"]) == {"imagenet"}
-    assert same[same["setting"] == "delta 0.01"]["unique"].tolist() == [164]
+    at = same[same["setting"] == "delta 0.01"].set_index("method")
+    assert at["unique"].to_dict() == {"WFN": 164, "WFN, unrounded": 164}
+    assert at["entropy"].to_dict() == {"WFN": 3.01, "WFN, unrounded": 3.0216}
+    assert same[same["method"] == "Full precision"]["top1"].tolist() == [69.758]
     assert same["source"].str.contains("not verified").sum() == 1
     assert not ((others["model"] == "resnet18") & (others["data"] == "imagenet")).any()
     nothing, everything = tables.published(PUBLISHED, "mnist5k", "resnet18")
