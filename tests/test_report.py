@@ -200,7 +200,10 @@ def test_published_rows_stand_beside_the_same_data_and_model_only():
     same, others = tables.published(PUBLISHED, "imagenet", "resnet18.tv_in1k")
     assert set(same["model"]) == {"resnet18"}
     assert set(same["data"]) == {"imagenet"}
-    assert same[same["setting"] == "delta 0.01"]["unique"].tolist() == [164]
+    at = same[same["setting"] == "delta 0.01"].set_index("method")
+    assert at["unique"].to_dict() == {"WFN": 164, "WFN, unrounded": 164}
+    assert at["entropy"].to_dict() == {"WFN": 3.01, "WFN, unrounded": 3.0216}
+    assert same[same["method"] == "Full precision"]["top1"].tolist() == [69.758]
     assert same["source"].str.contains("not verified").sum() == 1
     assert not ((others["model"] == "resnet18") & (others["data"] == "imagenet")).any()
     nothing, everything = tables.published(PUBLISHED, "mnist5k", "resnet18")
@@ -260,6 +263,7 @@ def test_layer_by_layer_by_hand(results):
     assert after.values.tolist() == [-0.5, 0, 0.5, 0.75]
     assert table["unique"].tolist() == [3, 1, 2]
     assert table["cumulative_unique"].tolist() == [3, 4, 4]
+    assert table["cumulative_sum"].tolist() == [3, 4, 6]
     assert table["entropy"].tolist() == [1.5, 0, 1]
     assert table["zero_share"].tolist() == [0.25, 0, 0.5]
     assert table["kind"].tolist() == ["weight", "batch-norm", "weight"]
@@ -274,11 +278,34 @@ def test_representation_cost_by_hand(results):
     assert cost["cost_bits"] == pytest.approx(2)  # four values, equally long codes
     assert cost["cost"] == pytest.approx(2 / 32)
     uses = 4 * 9 + 2 * 9 + 2 * 1
+    assert cost["cost_authors"] == pytest.approx((2 * 38 + 2 * 1) / (32 * uses))  # 0.75, of batch-norm only, once
     assert cost["shift_adds"] == pytest.approx((9 * 3 * 1 + 9 * 2 * 2 + 1 * 1) / uses)
     # Batch-norm that stays float: 32 bits for it, and no multiplication by shifts.
     cost = weights.representation_cost(LAYOUT, after, centres[centres["value"] != 0.75])
     assert cost["cost_bits"] == pytest.approx((2 * 38 + 32 * 18) / uses)
+    assert cost["cost_authors"] == pytest.approx((2 * 38 + 32 * 1) / (32 * uses))
     assert cost["shift_adds"] == pytest.approx((9 * 3 + 1) / 38)
+
+
+def test_a_value_that_batch_norm_has_too_is_used_once_as_the_authors_count(results):
+    """0.5, -0.5 and 0 are in batch-norm here; the last two in the last layer as well."""
+    layout = LAYOUT.assign(batch_norm=[True, False, False])
+    after = weights.read_weights(results.fixed[0], LAYOUT)
+    centres = pd.DataFrame({"value": [0.5, -0.5, 0, 0.75], "share": [0.5, 0.25, 0.125, 0.125], "term_count": 1})
+    # Uses: 0.5 and -0.5, of the first layer; 0, of the first and the last; 0.75, of the second alone.
+    cost = weights.representation_cost(layout, after, centres)
+    assert cost["cost_bits"] == pytest.approx((18 * 1 + 10 * 2 + 10 * 3 + 18 * 3) / 56)
+    assert cost["cost_authors"] == pytest.approx((1 * 1 + 1 * 2 + 1 * 3 + 18 * 3) / (32 * 56))
+
+
+def test_the_layers_up_to_here_are_drawn_as_union_and_as_sum(results):
+    before = weights.read_parameters(results.baseline, LAYOUT)
+    drawn = figures.layerwise(weights.layerwise(LAYOUT, before, weights.read_weights(results.fixed[0], LAYOUT)))
+    _, panel, _ = drawn.axes
+    assert panel.get_ylabel() == "Unique up to here"
+    names = [text.get_text() for text in panel.get_legend().get_texts()]
+    assert names == ["distinct so far (union)", "sum of the layers' counts, as the paper draws it"]
+    assert [line.get_ydata().tolist() for line in panel.get_lines()] == [[3, 4, 4], [3, 4, 6]]
 
 
 def test_what_was_moved_by_hand(results):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.base.errors import InputError
 from pipeline.data import streaming
+from pipeline.data.choosing import first_share
 from pipeline.data.dataset import WHOLE, Share
 from pipeline.fixing.rounds import fix_network
 from pipeline.network.build import input_settings
@@ -53,6 +54,32 @@ def load(chosen, saved):
         return streaming.load(saved, chosen.data, input_settings(chosen.model), workers)
 
     return load
+
+
+@pytest.fixture
+def authors(chosen, tmp_path):
+    """Makes a data set by the authors' recipe, 56 pixels, not mirrored, and its index."""
+
+    def make(root, seed=0, recipe="authors"):
+        data = changed(chosen, data__root=root, data__recipe=recipe, data__pixels=56, data__flip=False).data
+        index, card = streaming.prepare(data, seed)
+        streaming.save(index, card, tmp_path)
+        return streaming.load(tmp_path, data, input_settings(chosen.model), 0), index
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory):
+    """Black pictures, twice as wide as high (128 x 64), whose leftmost 24 columns are white."""
+    folder = tmp_path_factory.mktemp("marked")
+    pixels = np.zeros((64, 128, 3), np.uint8)
+    pixels[:, :24] = 255
+    for number in range(16):
+        place = folder / ("val" if number % 4 == 0 else "train") / f"class{number // 8}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{number}.png")
+    return folder
 
 
 def epoch(dataset, size=16, seed=0, share=WHOLE):
@@ -135,11 +162,57 @@ def test_images_that_cannot_be_read_are_named_all_together(chosen, root):
             path.unlink()
 
 
-def test_other_settings_than_those_of_the_card_are_named(saved, chosen):
-    other = chosen.data.model_copy(update={"pixels": 64})
-    message = f"data.pixels = 64: {saved} was made with 32; `dvc repro data` makes it anew"
+@pytest.mark.parametrize(("key", "value", "made_with"), [("pixels", 64, 32), ("recipe", "authors", "timm")])
+def test_other_settings_than_those_of_the_card_are_named(saved, chosen, key, value, made_with):
+    other = chosen.data.model_copy(update={key: value})
+    message = f"data.{key} = {value}: {saved} was made with {made_with}; `dvc repro data` makes it anew"
     with pytest.raises(InputError, match=re.escape(message)):
         streaming.load(saved, other, input_settings(chosen.model), 0)
+
+
+def test_the_authors_squash_test_images_and_take_the_middle(authors, marked):
+    """128 x 64 becomes 64 x 64 (56 x 256 / 224), and 4 columns go on each side: of the 12 white ones 8 are left."""
+    (images,) = authors(marked)[0].test_batches(16)
+    assert images.pixels.shape == (4, 3, 56, 56)
+    assert (images.pixels[..., :7] > 0.99).all()  # scaling blurs the edge by a column
+    assert (images.pixels[..., 9:] < -0.99).all()
+    (images,) = authors(marked, recipe="timm")[0].test_batches(16)  # the middle of the width: no mark
+    assert (images.pixels < -0.99).all()
+
+
+def test_the_authors_squash_training_images_and_crop_at_random(authors, marked):
+    """A crop begins at one of 9 columns, so that 4 to 12 white ones are left."""
+    dataset, _ = authors(marked)
+    pixels = torch.cat([images.pixels for seed in range(8) for images in epoch(dataset, seed=seed)])
+    assert pixels.shape[1:] == (3, 56, 56)
+    white = (pixels > 0).all(dim=(1, 2)).sum(dim=1)
+    assert set(white.tolist()) <= set(range(4, 13))
+    assert len(set(white.tolist())) > 4
+    assert (pixels[..., 13:] < -0.99).all()
+
+
+def test_the_authors_train_on_nine_tenths_of_each_class(authors, root):
+    dataset, index = authors(root)
+    assert dataset.card["train"]["per_class"] == [14, 14, 14]  # of 15, to the nearest whole image
+    assert dataset.card["test"]["images"] == 15
+    _, everything = authors(root, recipe="timm")
+    assert len(everything["train.rows"]) == 45
+    assert set(index["train.rows"]) < set(everything["train.rows"])
+    assert set(authors(root)[1]["train.rows"]) == set(index["train.rows"])
+    assert set(authors(root, seed=1)[1]["train.rows"]) != set(index["train.rows"])
+
+
+def test_a_share_of_each_class_by_hand():
+    labels = np.array([0, 1] * 10 + [2] * 4)
+    assert [(labels[first_share(labels, 0.9)] == label).sum() for label in range(3)] == [9, 9, 4]
+    assert first_share(np.array([1, 0, 1, 0]), 0.5).tolist() == [0, 1]
+
+
+def test_the_authors_recipe_is_for_files(settings):
+    with pytest.raises(InputError) as error:
+        settings.changed({"data.recipe": "authors"})
+    assert "data.recipe = authors: is for storage: files; allowed with storage: memory: timm" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_images_that_have_changed_since_are_noticed(load, root):

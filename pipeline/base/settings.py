@@ -155,6 +155,7 @@ class Data(Section):
     hub: str | None
     mini: Count | None
     storage: Literal["memory", "files"]
+    recipe: Literal["timm", "authors"]
     statistics: Literal["images", "model"]
     pixels: Annotated[int, Field(ge=8)]
     channels: Literal[1, 3]
@@ -169,6 +170,12 @@ class Data(Section):
                 f"root = null: a folder of images is needed, or hub: a Hugging Face data set; without both, name can "
                 f"be {', '.join(PACKAGED)} only, not {self.name!r}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _recipe_is_for_files(self) -> Self:
+        if self.recipe == "authors" and self.storage == "memory":
+            raise ValueError("recipe = authors: is for storage: files; allowed with storage: memory: timm")
         return self
 
 

@@ -11,6 +11,9 @@ from pipeline.base.errors import InputError
 from pipeline.base.settings import Data
 from pipeline.data.sources import Labels, Source, find_source
 
+# Of the training images, what the authors of WFN train on; the rest they set aside.
+AUTHORS_TRAIN_SHARE = 0.9
+
 
 class Choice(NamedTuple):
     """Some images of a source, in an order."""
@@ -27,8 +30,17 @@ class Choice(NamedTuple):
 def choose(settings: Data, seed: int) -> tuple[Choice, Choice]:
     """Training and test images of the source that `settings` name: its own parts, or a split of its only one.
 
+    With `recipe: authors`, the share of the training images that they train on, every class alike.
     Raises InputError for a source that cannot be trained on.
     """
+    train, test = _choose_all(settings, seed)
+    if settings.recipe == "authors":  # in shuffled order, so the first ones are a random choice
+        train = Choice(train.source, train.rows[first_share(train.labels, AUTHORS_TRAIN_SHARE)])
+    return train, test
+
+
+def _choose_all(settings: Data, seed: int) -> tuple[Choice, Choice]:
+    """All images for training, in shuffled order, and all for testing."""
     parts = find_source(settings)
     _check_part("training", parts.train.labels, classes=2)
     rows = _first_of_each_class(parts.train.labels, settings.mini)
@@ -54,6 +66,12 @@ def _first_of_each_class(labels: Labels, count: int | None) -> Labels:
     if count is None:
         return np.arange(len(labels))
     return np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]))
+
+
+def first_share(labels: Labels, share: float) -> Labels:
+    """Places of the first `share` of each class (to the nearest whole image), in their order."""
+    places = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return np.sort(np.concatenate([mine[: round(len(mine) * share)] for mine in places]))
 
 
 def split(labels: Labels, share: float, seed: int, key: str = "data.test_share") -> tuple[Labels, Labels]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -93,10 +93,10 @@ def check_classes(dataset: Dataset, outputs: int) -> None:
         raise InputError(f"model.num_classes = {outputs}: the data set needs at least {dataset.card['classes']}")
 
 
-def read_card(folder: Path, settings: Data) -> dict[str, Any]:
-    """The card of a saved data set. Raises InputError for one that was made with other settings."""
+def read_card(folder: Path, settings: Data, checked: Sequence[str] = CHECKED) -> dict[str, Any]:
+    """The card of a saved data set. Raises InputError for one that was made with other settings of those `checked`."""
     card: dict[str, Any] = json.loads((folder / CARD).read_text())
-    for key in CHECKED:
+    for key in checked:
         wanted, found = getattr(settings, key), card.get(key)
         if found != wanted:
             raise InputError(f"data.{key} = {wanted}: {folder} was made with {found}; `dvc repro data` makes it anew")

@@ -1,7 +1,7 @@
 """Data sets that stay the files that they are: read, cropped and mirrored while training, by processes of their own.
 
-The transforms are timm's, with the mean, deviation, crop and interpolation of the model's trained weights. How an image
-is varied depends on the epoch and the image alone, not on how many processes read.
+`data.recipe` says how they are cropped; mean and deviation are those of the model's trained weights. How an image is
+varied depends on the epoch and the image alone, not on how many processes read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 import safetensors.numpy
 import torch
 from PIL.Image import Image
-from timm.data.transforms_factory import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Items
@@ -27,8 +26,9 @@ from pipeline.base.errors import InputError
 from pipeline.base.results import CARD, to_json, write_files
 from pipeline.base.settings import Data
 from pipeline.data.choosing import Choice, choose, split
-from pipeline.data.dataset import WHOLE, Share, describe, full_batches, read_card, with_parts
+from pipeline.data.dataset import CHECKED, WHOLE, Share, describe, full_batches, read_card, with_parts
 from pipeline.data.images import Images, read_image
+from pipeline.data.recipes import transforms
 from pipeline.data.sources import Labels, find_source
 from pipeline.watching.progress import Steps
 
@@ -52,7 +52,7 @@ def prepare(settings: Data, seed: int) -> tuple[dict[str, Labels], dict[str, Any
         for kind in ("rows", "labels")
     }
     digest = hashlib.sha256(b"".join(values.tobytes() for values in index.values())).hexdigest()
-    return index, describe(settings, train, test) | {"sha256": digest}
+    return index, describe(settings, train, test) | {"recipe": settings.recipe, "sha256": digest}
 
 
 def _check(choice: Choice, channels: int) -> None:
@@ -90,7 +90,7 @@ def load(folder: Path, settings: Data, model_input: Mapping[str, Any], workers: 
 
     Raises InputError where the index was made with other settings, or the source is not as it was.
     """
-    card = read_card(folder, settings)
+    card = read_card(folder, settings, (*CHECKED, "recipe"))
     index, parts = safetensors.numpy.load_file(folder / INDEX), find_source(settings)
     choices = []
     for part, source in (("train", parts.train), ("test", parts.test or parts.train)):
@@ -100,13 +100,9 @@ def load(folder: Path, settings: Data, model_input: Mapping[str, Any], workers: 
                 "data: the images are not those that stage data has seen; `dvc repro --force data` looks again"
             )
         choices.append(Choice(source, rows))
-    known = {key: model_input[key] for key in ("mean", "std", "interpolation", "crop_pct")}
-    transforms = tuple(
-        create_transform(settings.pixels, is_training=training, hflip=0.5 * settings.flip, color_jitter=0.0, **known)
-        for training in (True, False)
-    )
     train, test = choices
-    return Streamed(train, test, card, settings.channels, transforms, workers, torch.device("cpu"))
+    made = transforms(settings, model_input)
+    return Streamed(train, test, card, settings.channels, made, workers, torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -182,7 +178,7 @@ class _Reader(Items[tuple[Tensor, int]]):
         return self._transformed(image, place), int(self.choice.source.labels[row])
 
     def _transformed(self, image: Image, place: int) -> Tensor:
-        """timm's transforms draw from Python's and torch's own random states, which are put back afterwards."""
+        """Transforms draw from Python's and torch's own random states, which are put back afterwards."""
         before = random.getstate()
         with torch.random.fork_rng(devices=[]):
             seed = int(np.random.SeedSequence([self.seed, place]).generate_state(1)[0])

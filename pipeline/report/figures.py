@@ -112,31 +112,37 @@ def exploration(table: pd.DataFrame, test_images: int) -> Figure:
 def layerwise(table: pd.DataFrame) -> Figure:
     """Distinct values, those up to and including a layer, and entropy, per parameter from input to output.
 
-    table: as `weights.layerwise` makes it.
+    The values up to a layer are counted twice: as a union, and as the paper's figure draws them, the layers' counts
+    added up. table: as `weights.layerwise` makes it.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 7.5), layout="constrained")
-        panels = figure.subplots(3, 1, sharex=True)
+        unique, cumulative, entropy = figure.subplots(3, 1, sharex=True)
         places = range(1, len(table) + 1)
-        columns = (
-            ("unique", "Unique values"), ("cumulative_unique", "Unique up to here"), ("entropy", "Entropy, bits"),
-        )  # fmt: skip
         kinds = table["kind"]
-        for axes, (column, label) in zip(panels, columns, strict=True):
-            if column == "cumulative_unique":
-                axes.plot(places, table[column], marker=".", color=COLOURS[0])
-            else:
-                for i, kind in enumerate(kinds.unique()):
-                    mine = kinds == kind
-                    axes.bar(
-                        [place for place, chosen in zip(places, mine, strict=True) if chosen], table[column][mine],
-                        color=COLOURS[i % len(COLOURS)], hatch=HATCHES[i % len(HATCHES)], label=kind, edgecolor="white",
-                        linewidth=0.3,
-                    )  # fmt: skip
+        for axes, column, label in ((unique, "unique", "Unique values"), (entropy, "entropy", "Entropy, bits")):
+            for i, kind in enumerate(kinds.unique()):
+                mine = kinds == kind
+                axes.bar(
+                    [place for place, chosen in zip(places, mine, strict=True) if chosen], table[column][mine],
+                    color=COLOURS[i % len(COLOURS)], hatch=HATCHES[i % len(HATCHES)], label=kind, edgecolor="white",
+                    linewidth=0.3,
+                )  # fmt: skip
             axes.set_ylabel(label)
-        panels[0].legend(ncols=len(kinds.unique()), loc="upper left", fontsize=8)
-        panels[-1].set_xlabel(f"Parameter, from input to output (n = {len(table)}, {table['weights'].sum():,} weights)")
+        unique.legend(ncols=len(kinds.unique()), loc="upper left", fontsize=8)
+        for i, (column, label) in enumerate(CUMULATIVE.items()):
+            cumulative.plot(places, table[column], marker=MARKERS[i], markersize=4, color=COLOURS[i], label=label)
+        cumulative.set_yscale("log")  # the sum is many times the union
+        cumulative.set_ylabel("Unique up to here")
+        cumulative.legend(loc="upper left", fontsize=8)
+        entropy.set_xlabel(f"Parameter, from input to output (n = {len(table)}, {table['weights'].sum():,} weights)")
         return figure
+
+
+CUMULATIVE = {
+    "cumulative_unique": "distinct so far (union)",
+    "cumulative_sum": "sum of the layers' counts, as the paper draws it",
+}
 
 
 def what_changed(distribution: pd.DataFrame, moved: pd.DataFrame, layers: pd.DataFrame) -> Figure:

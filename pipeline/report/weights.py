@@ -48,16 +48,20 @@ def read_parameters(run: Run, layout: pd.DataFrame) -> list[NDArray[np.float32]]
 def layerwise(layout: pd.DataFrame, before: Sequence[NDArray[np.float32]], after: Weights) -> pd.DataFrame:
     """One row per parameter: distinct values, those up to and including it, entropy, zeros, and how far it was moved.
 
-    moved: median of |w' - w| / |w| over its weights other than zero.
+    cumulative_unique: size of the union of the values so far. cumulative_sum: the counts so far added up, as the
+    paper's figure has it; a value that several parameters share counts in each. moved: median of |w' - w| / |w| over
+    its weights other than zero.
     """
     used = after.counts > 0
+    unique = used.sum(axis=1)
     return pd.DataFrame(
         {
             "parameter": layout["parameter"],
             "kind": np.where(layout["batch_norm"], "batch-norm", layout["parameter"].str.rpartition(".")[2]),
             **layout[["weights", "uses"]],
-            "unique": used.sum(axis=1),
+            "unique": unique,
             "cumulative_unique": np.logical_or.accumulate(used, axis=0).sum(axis=1),
+            "cumulative_sum": unique.cumsum(),
             "entropy": [entropy_bits(parameter) for parameter in after.parameters],
             "zero_share": [float((parameter == 0).mean()) for parameter in after.parameters],
             "moved": [
@@ -99,13 +103,18 @@ def representation_cost(layout: pd.DataFrame, after: Weights, terms: pd.DataFram
     """What a forward pass costs: code length and shift-adds of every weight, as often as it is used.
 
     cost_bits: mean code length per use, a value's code being as long as its -log2 share of the fixed weights, and a
-    weight that was not fixed a float32. cost: the same relative to float32. shift_adds: mean number of power-of-two
-    terms per use of a fixed weight. terms: the network's centres.csv.
+    weight that was not fixed a float32. cost: the same relative to float32. cost_authors: cost as the authors' notebook
+    counts it, where every value that also occurs in a batch-norm parameter is used once in all; relative to float32 at
+    all uses, while their denominator is a Huffman-coded float network. shift_adds: mean number of power-of-two terms
+    per use of a fixed weight. terms: the network's centres.csv.
     """
     table = terms.set_index(terms["value"].astype(np.float32)).reindex(after.values)
     fixed = table["term_count"].notna().to_numpy()
     uses = layout["uses"].to_numpy() @ after.counts
     lengths = np.where(fixed, -np.log2(table["share"].fillna(1).to_numpy()), FLOAT_BITS)
     bits = float(uses @ lengths / uses.sum())
+    in_batch_norm = after.counts[layout["batch_norm"].to_numpy(bool)].any(axis=0)
+    bits_authors = float(np.where(in_batch_norm, 1, uses) @ lengths / uses.sum())
     shift_adds = float(uses[fixed] @ table["term_count"].to_numpy()[fixed] / uses[fixed].sum())
-    return {"cost_bits": bits, "cost": bits / FLOAT_BITS, "shift_adds": shift_adds}
+    costs = {"cost_bits": bits, "cost": bits / FLOAT_BITS, "cost_authors": bits_authors / FLOAT_BITS}
+    return costs | {"shift_adds": shift_adds}

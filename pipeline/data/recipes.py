@@ -1,0 +1,45 @@
+"""How images that stay files are cropped and varied: timm's way for the model, or that of the authors of WFN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from timm.data.transforms_factory import create_transform
+from torchvision import transforms as vision
+
+from pipeline.base.settings import Data
+
+# Side of the square that the authors squash images to, as a multiple of the side that the network sees.
+AUTHORS_SQUASHED = 256 / 224
+
+
+def transforms(settings: Data, model_input: Mapping[str, Any]) -> tuple[Any, Any]:
+    """For training and for testing: from a Pillow image to normalised pixels, float32 [C, pixels, pixels].
+
+    model_input: as timm resolves it for the model. The random choices are from Python's and torch's own random states.
+    """
+    make = {"timm": _timm, "authors": _authors}[settings.recipe]
+    return make(settings, model_input)
+
+
+def _timm(settings: Data, model_input: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Crops of random size and shape; the middle of an image whose aspect is kept."""
+    known = {key: model_input[key] for key in ("mean", "std", "interpolation", "crop_pct")}
+    training, testing = (
+        create_transform(settings.pixels, is_training=training, hflip=0.5 * settings.flip, color_jitter=0.0, **known)
+        for training in (True, False)
+    )
+    return training, testing
+
+
+def _authors(settings: Data, model_input: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The whole image squashed to a square (bilinear), its aspect not kept; then a random crop, or the middle."""
+    side = round(AUTHORS_SQUASHED * settings.pixels)
+    squash = vision.Resize((side, side))
+    finish = [vision.ToTensor(), vision.Normalize(model_input["mean"], model_input["std"])]
+    mirror = vision.RandomHorizontalFlip(0.5 * settings.flip)
+    return (
+        vision.Compose([squash, vision.RandomCrop(settings.pixels), mirror, *finish]),
+        vision.Compose([squash, vision.CenterCrop(settings.pixels), *finish]),
+    )
