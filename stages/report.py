@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 from typer import Option
 
+from pipeline.base.rates import FOLDER
 from pipeline.base.results import CARD, Run, read_run, write_files
 from pipeline.base.settings import load_settings
 from pipeline.report.document import Results, report_files
@@ -21,6 +23,7 @@ PUBLISHED = Path("paper/published.yaml")
 def report(
     runs: Annotated[Path, Option(help="Folder with the runs of the profile.")],
     out: Annotated[Path, Option(help="Folder for the report.")],
+    rates: Annotated[Path, Option(help="Folder with the tables of how learning rates were chosen.")] = FOLDER,
 ) -> None:
     """Write the comparison tables, the figures and index.html."""
     settings = load_settings()
@@ -29,6 +32,7 @@ def report(
     def those(made: Sequence[Made]) -> list[Run]:
         return [found[each.stage] for each in made]
 
+    chosen = rates / f"{settings.profile}.csv"
     results = Results(
         baseline=found[folders.baseline().stage],
         fixed=those(folders.fixed(settings)),
@@ -38,6 +42,7 @@ def report(
         explored=those(folders.explored(settings)),
         made=found,
         card=json.loads((runs / "data" / CARD).read_text()),
+        rates=pd.read_csv(chosen) if chosen.exists() else pd.DataFrame(columns=["method"]),
         commit=_commit(),
     )
     write_files(out, report_files(settings, results, PUBLISHED))

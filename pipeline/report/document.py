@@ -11,9 +11,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipeline.base.rates import FIXING
 from pipeline.base.results import METRICS, SETTINGS, Run, to_csv, to_json
 from pipeline.base.settings import Settings
 from pipeline.report import figures, formats, tables, weights
+from pipeline.report.claims import HOLDS, UNMEASURED, claims
 from pipeline.report.page import Section, page
 from pipeline.report.rounds import rounds
 from pipeline.report.style import render
@@ -27,8 +29,8 @@ class Results:
     """Everything that a report is made of.
 
     fixed: the run of stage `fix` first, then its repeats and the sweep. variants, quantised: those of these stages.
-    made: every run by its DVC stage, in the order of the pipeline. card: of the data set. commit: of the code that
-    made the report.
+    made: every run by its DVC stage, in the order of the pipeline. card: of the data set. rates: the choice of learning
+    rates, empty where none was made. commit: of the code that made the report.
     """
 
     baseline: Run
@@ -39,12 +41,24 @@ class Results:
     explored: Sequence[Run]
     made: Mapping[str, Run]
     card: Mapping[str, Any]
+    rates: pd.DataFrame
     commit: str
 
     @property
     def test_images(self) -> int:
         """How many images top-1 is measured on."""
         return int(self.card["test"]["images"])
+
+    @property
+    def trained(self) -> list[Run]:
+        """Every fixed network of the baseline's kind that was trained in its rounds."""
+        return [*self.fixed, *(run for run in self.variants if len(run.settings["fixing"]["fractions"]) > 1)]
+
+    @property
+    def idle_share(self) -> float:
+        """Share of the network's weights that meet nothing but padding."""
+        layout = self.baseline.layers
+        return 0.0 if layout is None else float(layout["idle"].sum() / layout["weights"].sum())
 
 
 def report_files(settings: Settings, results: Results, published_file: Path) -> dict[str, bytes]:
@@ -54,7 +68,7 @@ def report_files(settings: Settings, results: Results, published_file: Path) -> 
     files = {f"{name}.{kind}": render(picture, kind) for name, picture in pictures.items() for kind in ("svg", "png")}
     sections = _sections(settings, results, frames, files)
     title = f"Weight fixing: {settings.model.name} on {settings.data.name}"
-    texts = {"index.html": page(title, _headline(results.fixed[0], results.baseline), sections)}
+    texts = {"index.html": page(title, _headline(results.fixed[0], results.baseline, frames["claims"]), sections)}
     for name, frame in frames.items():
         texts[f"{name}.csv"] = to_csv(frame).decode()
         if name not in DRAWN_ONLY:
@@ -72,23 +86,32 @@ def _frames(settings: Settings, results: Results, published_file: Path) -> dict[
     if layout is None or main.iterations is None or main.centres is None:
         raise FileNotFoundError(f"{main.folder}, {baseline.folder}: iterations.csv, centres.csv, layers.csv are needed")
     before, after = weights.read_parameters(baseline, layout), weights.read_weights(main, layout)
-    comparison = tables.comparison(baseline, results.fixed, settings.model.name)
+    comparison = tables.comparison(baseline, results.trained, settings.model.name)
+    compared = tables.quantisers(baseline, [*results.fixed, *results.variants], results.quantised)
+    exploration = tables.explored(results.explore_baseline, results.explored)
     same, elsewhere = tables.published(published_file, settings.data.name, settings.model.name)
+    again = [run for run in results.fixed if _same_setting(run, main)]
     frames = {
+        "claims": claims(settings, compared, again, exploration),
         "comparison": comparison,
         "published": tables.beside_published(comparison, same),
         "published-same": same,
         "published-elsewhere": elsewhere,
-        "quantisers": tables.quantisers(baseline, [*results.fixed, *results.variants], results.quantised),
+        "quantisers": compared,
         "fates": tables.fates(main),
         "representation": tables.representation(results.fixed, layout),
-        "exploration": tables.explored(results.explore_baseline, results.explored),
+        "exploration": exploration,
+        "rates": results.rates.assign(method=results.rates["method"].replace(tables.METHODS | {FIXING: "WFN"})),
         "layers": weights.layerwise(layout, before, after),
         "distribution": weights.distribution(before, after),
         "moved": weights.moved(before, after),
         "provenance": tables.provenance(results.made),
     }
     return {name: frame for name, frame in frames.items() if len(frame)}
+
+
+def _same_setting(run: Run, other: Run) -> bool:
+    return all(run.settings[key] == other.settings[key] for key in ("delta", "alpha"))
 
 
 def _pictures(results: Results, frames: dict[str, pd.DataFrame]) -> dict[str, Figure]:
@@ -113,10 +136,17 @@ def _sections(
     explore_rounds = len(results.explored[0].settings["fixing"]["fractions"]) if results.explored else 0
     parts = [
         (
+            "What the paper claims, what was measured here",
+            f"{settings.model.name} on {_images(results.card)}, and {explore} for the settings. A claim asks for a "
+            "figure of at least so much; a verdict is made only where the measured one is farther from that than its "
+            "spread (±), the standard deviation over runs with different seeds.",
+            "claims",
+        ),
+        (
             "Baseline and fixed networks",
-            f"{settings.model.name} on {_images(results.card)}; seed {settings.seed}, n = 1 run per row. Entropy and "
-            "counts are of the whole network, zeros included; “as published” leaves out the zero value and the "
-            "down-sample layers, as the paper's tables do.",
+            f"Means over runs with different seeds, ± their standard deviation; seed {settings.seed} and those after "
+            "it. Entropy and counts are of the whole network, zeros included; “as published” leaves out the zero "
+            f"value and the down-sample layers, as the paper's tables do.{_idle(results)}",
             "comparison",
         ),
         (
@@ -144,8 +174,8 @@ def _sections(
         (
             "How the settings act",
             f"{explore}, a small network with a baseline of its own on the same data, fixed in {explore_rounds} "
-            "rounds, so that every combination could be run once (n = 1). Values are counted in the whole network, so "
-            "batch-norm that stays float adds its own.",
+            f"rounds; means over {len(settings.explore.repeats)} runs, bars are their standard deviation. Values are "
+            "counted in the whole network, so batch-norm that stays float adds its own.",
             "exploration.svg",
         ),
         ("The settings in numbers", f"{explore} on {settings.data.name}.", "exploration"),
@@ -156,7 +186,19 @@ def _sections(
             "weight that became zero.",
             "what-changed.svg",
         ),
-        ("Layer by layer", f"{setting}. The numbers are in layers.csv.", "layers.svg"),
+        (
+            "Layer by layer",
+            f"{setting}. Values up to a layer are counted as a union, and as the sum of the layers' own counts, as the "
+            "paper's figure does. The numbers are in layers.csv.",
+            "layers.svg",
+        ),
+        (
+            "How the learning rates were chosen",
+            "The same grid for every method, one run each, on images kept from the training images and with a seed "
+            "that is none of those above. Chosen is the smallest network of those that are not worse than the "
+            "method's best by more than one standard error of its top-1.",
+            "rates",
+        ),
         (
             "Representation cost",
             "Mean over all uses of a weight in one forward pass: the length of its value's code, and how many shifts "
@@ -195,14 +237,21 @@ def _images(card: Mapping[str, Any]) -> str:
     return f"{card['name']}: {' and '.join(parts)} in {card['classes']} classes{stored}"
 
 
-def _headline(run: Run, baseline: Run) -> str:
-    metrics = run.metrics
+def _idle(results: Results) -> str:
+    """A sentence on weights that cannot act, where there are any."""
+    share = results.idle_share
+    return f" At this size of images {share:.0%} of the weights meet nothing but padding." if share else ""
+
+
+def _headline(run: Run, baseline: Run, claims: pd.DataFrame) -> str:
+    metrics, verdicts = run.metrics, claims["verdict"]
     ratio = metrics["float_bytes"] / metrics["coded_bytes"]
     change = metrics["top1"] - baseline.metrics["top1"]
     return (
         f"{metrics['parameters'] / 1e6:.1f} million weights → {metrics['unique']} values, "
         f"{metrics['entropy']:.2f} bits each, {ratio:.1f} × smaller, "
-        f"{change:+.1f} points (top-1 {metrics['top1']:.1f} %)"
+        f"{change:+.1f} points (top-1 {metrics['top1']:.1f} %). Of the paper's claims "
+        f"{(verdicts == HOLDS).sum()} of {(verdicts != UNMEASURED).sum()} measured here hold"
     )
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from pipeline.report.style import COLOURS, HATCHES, MARKERS, STYLE
+from pipeline.report.tables import AS_IS
 
 
 def accuracy_against_size(table: pd.DataFrame, test_images: int) -> Figure:
@@ -68,36 +69,35 @@ def pareto_front(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def exploration(table: pd.DataFrame, test_images: int) -> Figure:
-    """Three by three panels: how alpha, delta and fixing batch-norm act on top-1, unique values and entropy.
+    """Three by three panels: how alpha, delta and other changes act on top-1, unique values and entropy.
 
-    table: as `tables.explored` makes it. The first two columns are with batch-norm fixed, the third is at the largest
-    alpha. test_images: how many top-1 is measured on.
+    table: as `tables.explored` makes it; bars are standard deviations over runs. The first two columns are of settings
+    without a further change; the third has no lines, because nothing lies between its categories. test_images: how
+    many top-1 is measured on.
     """
     runs, baseline = table[table["method"] == "WFN"], table[table["method"] == "Baseline"].iloc[0]
-    fixed = runs[runs["fix_batch_norm"].astype(bool)]
-    strongest = runs[runs["alpha"] == runs["alpha"].max()]
+    as_is, changes = runs[runs["change"] == AS_IS], runs["change"].unique().tolist()
+    changed_at = runs[runs["change"] != AS_IS]["alpha"].unique()
     columns = (
-        ("alpha", "Regulariser α", "delta", "δ", fixed),
-        ("delta", "Budget δ", "alpha", "α", fixed),
-        ("batch_norm", "Batch-norm", "delta", "δ", strongest),
+        ("alpha", "Regulariser α", "delta", "δ", as_is),
+        ("delta", "Budget δ", "alpha", "α", as_is),
+        ("place", "Change to the method", "delta", "δ", runs[runs["alpha"].isin(changed_at)]),
     )
     rows = (("top1", f"Top-1, % of {test_images:,}"), ("unique", "Unique values"), ("entropy", "Entropy, bits"))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 8), layout="constrained")
         panels = figure.subplots(len(rows), len(columns), sharex="col", sharey="row")
         for column, (x, x_label, series, name, chosen) in enumerate(columns):
-            chosen = chosen.assign(batch_norm=chosen["fix_batch_norm"].map({True: "fixed", False: "float"}))
+            chosen = chosen.assign(place=chosen["change"].map(changes.index))
             for row, (y, y_label) in enumerate(rows):
                 axes = panels[row][column]
                 for i, (value, group) in enumerate(chosen.groupby(series)):
                     ordered = group.sort_values(x)
-                    axes.plot(
-                        ordered[x],
-                        ordered[y],
-                        marker=MARKERS[i % len(MARKERS)],
-                        color=COLOURS[i % len(COLOURS)],
+                    axes.errorbar(
+                        ordered[x], ordered[y], ordered[f"{y}_spread"], marker=MARKERS[i % len(MARKERS)], capsize=3,
+                        color=COLOURS[i % len(COLOURS)], linestyle="none" if x == "place" else "-",
                         label=f"{name} = {value:g}",
-                    )
+                    )  # fmt: skip
                 if y == "top1":
                     axes.axhline(baseline[y], color=COLOURS[7], linestyle="--", linewidth=1, label="Baseline")
                 if y == "unique":
@@ -106,6 +106,8 @@ def exploration(table: pd.DataFrame, test_images: int) -> Figure:
                     axes.set_ylabel(y_label)
             panels[0][column].legend(fontsize=8)
             panels[-1][column].set_xlabel(x_label)
+        panels[-1][-1].set_xticks(range(len(changes)), [change.replace(" ", "\n") for change in changes])
+        panels[-1][-1].margins(x=0.3)
         return figure
 
 

@@ -35,6 +35,8 @@ COLUMNS = {
     "index_entropy": ("Index entropy, bits", "{:.2f}"),
     "lzw_megabytes": ("LZW, MB", "{:.2f}"),
     "megabytes": ("Entropy-coded, MB", "{:.2f}"),
+    "megabytes_spread": ("MB ±", "{:.2f}"),
+    "index_entropy_spread": ("Index entropy ±", "{:.2f}"),
     "ratio": ("Smaller than float32, times", "{:.1f}"),
     "weights": ("Weights", "{:,.0f}"),
     "share": ("Share", "{:.4%}"),
@@ -61,6 +63,16 @@ COLUMNS = {
     "fix_batch_norm": ("Batch-norm fixed", "{}"),
     "stage": ("Command", "dvc repro {}"),
     "seed": ("Seed", "{:.0f}"),
+    "change": ("Change to the method", "{}"),
+    "claim": ("Claim", "{}"),
+    "measured": ("Measured", "{:.3g}"),
+    "measured_spread": ("±", "{:.2g}"),
+    "least": ("Claimed: at least", "{:g}"),
+    "unit": ("Unit", "{}"),
+    "verdict": ("Verdict", "{}"),
+    "made_by": ("Stage", "{}"),
+    "rate": ("Learning rate", "{:g}"),
+    "chosen": ("Chosen", "{}"),
 }
 
 

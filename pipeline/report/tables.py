@@ -28,16 +28,31 @@ METHODS = {
 
 
 def comparison(baseline: Run, fixed: Sequence[Run], model: str) -> pd.DataFrame:
-    """The baseline and every fixed `model`, one row each; a setting that was run twice appears once.
+    """The baseline and every fixed `model`: one row per setting, means over its runs with different seeds.
 
-    drop: top-1 against the baseline, in points. megabytes: the whole network, entropy-coded.
+    drop: top-1 against the baseline, in points. megabytes: the whole network, entropy-coded. The columns *_spread are
+    standard deviations over the runs, empty for a single one.
     """
     rows = [{"method": "Baseline", **_measured(baseline, baseline)}]
-    rows += [{"method": "WFN", **_chosen(run, "delta", "alpha"), **_measured(run, baseline)} for run in fixed]
-    columns = ["model", "method", "delta", "alpha", "top1", "drop", *MEASURED[1:], "megabytes", "ratio"]
-    frame = pd.DataFrame(rows, columns=columns).assign(model=model)
-    frame = frame.drop_duplicates(["method", "delta", "alpha"])
+    rows += [{"method": "WFN", **_chosen(run, "delta", "alpha", "seed"), **_measured(run, baseline)} for run in fixed]
+    averaged = ["top1", "drop", *MEASURED[1:], "megabytes", "ratio"]
+    frame = over_runs(rows, ["method", "delta", "alpha"], averaged)
+    frame.insert(0, "model", model)
     return frame.sort_values(["method", "alpha", "delta"], ascending=[True, True, False], ignore_index=True)
+
+
+def over_runs(rows: Sequence[Mapping[str, Any]], setting: list[str], averaged: list[str]) -> pd.DataFrame:
+    """One row per setting: how many runs with different seeds it has, means, and of some the standard deviation.
+
+    A run that is there twice counts once. The order is that of the rows.
+    """
+    frame = pd.DataFrame(rows, columns=[*setting, "seed", *averaged]).drop_duplicates([*setting, "seed"])
+    groups = frame.groupby(setting, dropna=False, sort=False)
+    table = groups[averaged].mean()
+    for name in (name for name in SPREAD if name in averaged):
+        table.insert(list(table.columns).index(name) + 1, f"{name}_spread", groups[name].std())
+    table.insert(0, "runs", groups.size())
+    return table.reset_index()
 
 
 def _measured(run: Run, baseline: Run) -> dict[str, Any]:
@@ -70,13 +85,7 @@ def quantisers(baseline: Run, fixed: Sequence[Run], quantised: Sequence[Run]) ->
         setting = {"method": METHODS.get(method, method), **_chosen(run, "bits", "delta", "seed")}
         setting["epochs"] = 0 if run.iterations is None else len(run.iterations)
         rows.append(setting | _sizes(run, baseline))
-    frame = pd.DataFrame(rows, columns=[*SETTING, "seed", *AVERAGED]).drop_duplicates([*SETTING, "seed"])
-    groups = frame.groupby(SETTING, dropna=False, sort=False)
-    table = groups[AVERAGED].mean()
-    for name in SPREAD:
-        table.insert(list(table.columns).index(name) + 1, f"{name}_spread", groups[name].std())
-    table.insert(0, "runs", groups.size())
-    return table.reset_index().dropna(axis="columns", how="all")
+    return over_runs(rows, SETTING, AVERAGED).dropna(axis="columns", how="all")
 
 
 SETTING = ["method", "bits", "delta", "alpha", "activation_bits", "epochs"]
@@ -84,7 +93,7 @@ AVERAGED = [
     *("top1", "drop", "entropy", "entropy_nonzero", "unique", "unique_no_bn", "unique_no_bn_first_last"),
     *("index_entropy", "lzw_megabytes", "megabytes", "ratio", "seconds"),
 ]
-SPREAD = ["top1", "entropy", "unique"]
+SPREAD = ["top1", "entropy", "unique", "index_entropy", "megabytes"]
 
 
 def _chosen(run: Run, *keys: str) -> dict[str, Any]:
@@ -152,19 +161,26 @@ AS_PUBLISHED = ["entropy_as_published", "unique_as_published"]
 
 
 def explored(baseline: Run, runs: Sequence[Run]) -> pd.DataFrame:
-    """Every run of `explore`, one row each, with its baseline last; no rows at all where there are no runs."""
+    """What `explore` found, one row per setting, means over its runs; the small baseline last; no rows without runs.
+
+    change: what is different from the settings of `fix` beside delta and alpha.
+    """
     rows = [
-        {
-            "method": "WFN",
-            **_chosen(run, "delta", "alpha"),
-            "fix_batch_norm": run.settings["fixing"]["fix_batch_norm"],
-            **_measured(run, baseline),
-        }
+        {"method": "WFN", "change": _change(run), **_chosen(run, "delta", "alpha", "seed"), **_measured(run, baseline)}
         for run in runs
     ]
     rows += [{"method": "Baseline", **_measured(baseline, baseline)}] if rows else []
-    columns = ["method", "delta", "alpha", "fix_batch_norm", "top1", "drop", "unique", "entropy"]
-    return pd.DataFrame(rows, columns=columns)
+    return over_runs(rows, ["method", "change", "delta", "alpha"], ["top1", "drop", "unique", "entropy", "megabytes"])
+
+
+AS_IS, FLOAT_BATCH_NORM, EUCLIDEAN = "none", "batch-norm float", "euclidean distance"
+
+
+def _change(run: Run) -> str:
+    fixing = run.settings["fixing"]
+    changes = [] if fixing["fix_batch_norm"] else [FLOAT_BATCH_NORM]
+    changes += [EUCLIDEAN] if fixing["distance"] == "euclidean" else []
+    return ", ".join(changes) or AS_IS
 
 
 def representation(runs: Sequence[Run], layout: pd.DataFrame) -> pd.DataFrame:
@@ -185,7 +201,9 @@ def provenance(runs: Mapping[str, Run]) -> pd.DataFrame:
     of_plain: images per second as a share of those of the baseline's training, of the same network.
     """
     keys = ("method", "bits", "delta", "alpha", "seed")
-    plain = {run.settings["model"]["name"]: run.images_per_second for stage, run in runs.items() if stage in PLAIN}
+    small = [run for stage, run in runs.items() if stage.startswith("explore@")]
+    runs = {stage: run for stage, run in runs.items() if not stage.startswith("explore@")}
+    plain = {run.settings["model"]["name"]: run.images_per_second for stage, run in runs.items() if stage == PLAIN}
     rows = []
     for stage, run in runs.items():
         speed, of_baseline = run.images_per_second, plain.get(run.settings["model"]["name"])
@@ -195,8 +213,10 @@ def provenance(runs: Mapping[str, Run]) -> pd.DataFrame:
             "of_plain": speed / of_baseline if speed and of_baseline else None,
         }
         rows.append({"stage": stage, **_chosen(run, *keys), **costs})
+    if small:  # one stage for all of them
+        rows.append({"stage": "explore", "seconds": sum(run.seconds or 0.0 for run in small)})
     return pd.DataFrame(rows).astype({"images_per_second": float, "of_plain": float})
 
 
-# The stages that train a network in the plain way.
-PLAIN = ("pretrain", "explore_baseline")
+# The stage that trains a network in the plain way.
+PLAIN = "pretrain"

@@ -1,0 +1,221 @@
+"""What the paper claims, and whether what was measured here bears it out.
+
+A verdict is made only where the measured figure is farther from the claimed one than its spread, the standard deviation
+over runs with different seeds; of a difference or a ratio of two means, that of both together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pipeline.base.results import Run
+from pipeline.base.settings import Settings
+from pipeline.report.tables import AS_IS, EUCLIDEAN, FLOAT_BATCH_NORM
+
+LOSS = 0.3  # points of top-1: what "lossless" is taken to allow
+APOT_BITS = 3  # the width that the paper compares with
+FEWER, LOWER = 56, 1.9  # times: unique weights and entropy, abstract
+MOST = 0.5  # share
+LATE = 0.9  # share of the weights that is fixed when the last rounds begin
+FEW = 4  # values
+
+RELATIVE = "Relative distance beats the euclidean one"
+
+HOLDS, FAILS, UNDECIDED, UNMEASURED = "holds", "does not hold", "not decided", "not measured here"
+
+
+class Figure(NamedTuple):
+    """A mean over runs and its standard deviation, NaN for a single run; `stage` made it."""
+
+    mean: float
+    spread: float = math.nan
+    stage: str = ""
+
+    def less(self, other: Figure) -> Figure:
+        """The difference to another figure."""
+        return Figure(self.mean - other.mean, _root(self.spread, other.spread), _both(self, other))
+
+    def over(self, other: Figure) -> Figure:
+        """The ratio to another figure."""
+        ratio = self.mean / other.mean
+        return Figure(ratio, ratio * _root(self.spread / self.mean, other.spread / other.mean), _both(self, other))
+
+
+NOTHING = Figure(math.nan)
+
+
+def _root(*spreads: float) -> float:
+    """Of a sum: the spreads that are known, added as independent ones are; NaN where none is."""
+    known = [spread for spread in spreads if not math.isnan(spread)]
+    return math.hypot(*known) if known else math.nan
+
+
+def _both(one: Figure, other: Figure) -> str:
+    return ", ".join(dict.fromkeys(stage for stage in (one.stage, other.stage) if stage))
+
+
+def verdict(figure: Figure, least: float) -> str:
+    """Whether a figure is at least `least`, as far as its spread lets one tell."""
+    if math.isnan(figure.mean):
+        return UNMEASURED
+    margin, spread = figure.mean - least, 0.0 if math.isnan(figure.spread) else figure.spread
+    if abs(margin) <= spread:
+        return UNDECIDED
+    return HOLDS if margin > 0 else FAILS
+
+
+def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], explored: pd.DataFrame) -> pd.DataFrame:
+    """One row per claim: claim, source, measured and its spread, unit, least (what the claim asks for), verdict, stage.
+
+    compared: as `tables.quantisers` makes it. runs: of the main setting, with different seeds. explored: as
+    `tables.explored` makes it.
+    """
+    delta, alpha = settings.delta, settings.alpha
+    setting = f"δ = {delta:g}"
+
+    def wfn(column: str, delta: float = delta, alpha: float = alpha) -> Figure:
+        stage = "fix, repeats" if (delta, alpha) == (settings.delta, settings.alpha) else "sweep, variants"
+        return figure_of(compared, column, stage, method="WFN", delta=delta, alpha=alpha)
+
+    def ratio(column: str) -> Figure:
+        return figure_of(compared, column, "quantise", method="APoT", bits=APOT_BITS).over(wfn(column))
+
+    def between_deltas(column: str) -> Figure:
+        return wfn(column, fine).less(wfn(column, coarse))
+
+    def small(column: str, change: str = AS_IS, alpha: float = alpha) -> Figure:
+        return mean_over_deltas(explored, column, change=change, alpha=alpha)
+
+    def over_seeds(count: Callable[[Run], float]) -> Figure:
+        values = [count(run) for run in runs]
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+        return Figure(float(np.mean(values)), spread, "fix, repeats")
+
+    def float_norm(column: str) -> Figure:
+        return small(column, FLOAT_BATCH_NORM)
+
+    deltas = sorted(compared.loc[(compared["method"] == "WFN") & (compared["alpha"] == alpha), "delta"])
+    fine, coarse = deltas[0], deltas[-1]
+    beside, unit = against_smaller(compared, delta, alpha)
+    rounds, settings_, front = "figure of the rounds", "figure of the settings", "figure of accuracy against size"
+    # What is claimed, where, the figure that shows it, and at least what that has to be, in its unit.
+    found = [
+        (f"No loss of top-1 at {setting}, within {LOSS} points", "abstract", wfn("drop"), -LOSS, "points"),
+        (f"{FEWER} times fewer values than APoT, {APOT_BITS} bits", "abstract", ratio("unique"), FEWER, "times"),
+        (f"{LOWER} times less entropy than APoT, {APOT_BITS} bits", "abstract", ratio("entropy"), LOWER, "times"),
+        ("The same of indices, without APoT's scales", "not the paper's", ratio("index_entropy"), LOWER, "times"),
+        ("Most weights are zero or one power of two", rounds, over_seeds(simple), MOST, "share"),
+        ("Most sums of several powers come in the last rounds", rounds, over_seeds(late_sums), MOST, "share"),
+        ("Most centres come in the last rounds", rounds, over_seeds(late_centres), MOST, "share"),
+        (f"The {FEW} most used values hold most weights", rounds, over_seeds(most_used), MOST, "share"),
+        (f"α = {alpha:g} lowers the entropy", settings_, wfn("entropy", alpha=0.0).less(wfn("entropy")), 0, "bits"),
+        (f"δ = {coarse:g} is smaller than {fine:g}", front, between_deltas("megabytes"), 0, "MB"),
+        (f"δ = {coarse:g} costs top-1 against {fine:g}", front, between_deltas("top1"), 0, "points"),
+        (f"{RELATIVE}: top-1", "ablation", small("top1").less(small("top1", EUCLIDEAN)), 0, "points"),
+        (f"{RELATIVE}: entropy", "ablation", small("entropy", EUCLIDEAN).less(small("entropy")), 0, "bits"),
+        ("Batch-norm left float: more values", settings_, float_norm("unique").over(small("unique")), 1, "times"),
+        ("Fixing batch-norm costs no top-1", settings_, small("top1").less(float_norm("top1")), -LOSS, "points"),
+        (f"No smaller network beats {setting}", front, beside, 0, unit),
+    ]
+    rows = [
+        {
+            "claim": text,
+            "source": source,
+            "measured": figure.mean,
+            "measured_spread": figure.spread,
+            "least": least,
+            "unit": unit,
+            "verdict": verdict(figure, least),
+            "made_by": figure.stage,
+        }
+        for text, source, figure, least, unit in found
+    ]
+    return pd.DataFrame(rows)
+
+
+def figure_of(table: pd.DataFrame, column: str, stage: str, **setting: Any) -> Figure:
+    """The figure of the only row with this setting; nothing where there is none."""
+    chosen = table
+    for key, value in setting.items():
+        chosen = chosen[chosen[key] == value] if key in chosen else chosen[:0]
+    if len(chosen) != 1 or column not in chosen:
+        return NOTHING
+    return _figure(chosen.iloc[0], column, stage)
+
+
+SPREAD_OF = {"drop": "top1"}  # against one baseline
+
+
+def _figure(row: pd.Series, column: str, stage: str) -> Figure:
+    return Figure(float(row[column]), float(row.get(f"{SPREAD_OF.get(column, column)}_spread", math.nan)), stage)
+
+
+def mean_over_deltas(explored: pd.DataFrame, column: str, **setting: Any) -> Figure:
+    """The mean of a column over the rows of `explored` with this setting, and the spread of that mean over seeds."""
+    chosen = explored[explored["method"] == "WFN"] if len(explored) else explored
+    for key, value in setting.items():
+        chosen = chosen[chosen[key] == value] if key in chosen else chosen[:0]
+    if not len(chosen):
+        return NOTHING
+    spread = _root(*chosen[f"{column}_spread"]) / len(chosen)
+    return Figure(float(chosen[column].mean()), spread, "explore")
+
+
+def simple(run: Run) -> float:
+    """Share of the fixed weights that are zero or one power of two."""
+    return float(_centres(run).query("term_count <= 1")["share"].sum())
+
+
+def most_used(run: Run) -> float:
+    """Share of the fixed weights that have one of the few most used values."""
+    return float(_centres(run)["share"].nlargest(FEW).sum())
+
+
+def late_centres(run: Run) -> float:
+    """Share of the centres that were not there yet when the last rounds began."""
+    early, last = (row["centres"] for row in _ends(run))
+    return max(0.0, 1 - early / last)
+
+
+def late_sums(run: Run) -> float:
+    """Share, of the weights that are sums of several powers of two, that were not yet when the last rounds began.
+
+    NaN where there are none.
+    """
+    early, last = ((1 - row["order_0"] - row["order_1"]) * row["fixed"] for row in _ends(run))
+    return max(0.0, 1 - early / last) if last > 0 else math.nan
+
+
+def _ends(run: Run) -> tuple[pd.Series, pd.Series]:
+    """The round after which the last rounds begin, the first at the latest, and the last one."""
+    assert run.iterations is not None
+    rows = run.iterations
+    return rows.iloc[max(0, int((rows["fraction"] <= LATE).sum()) - 1)], rows.iloc[-1]
+
+
+def _centres(run: Run) -> pd.DataFrame:
+    assert run.centres is not None
+    return run.centres
+
+
+def against_smaller(compared: pd.DataFrame, delta: float, alpha: float) -> tuple[Figure, str]:
+    """Top-1 of WFN less the best of the other methods' networks that are not larger, in points.
+
+    Where there is none: how much larger the smallest of them is, in MB.
+    """
+    others = compared[~compared["method"].isin(["WFN", "Baseline"])].sort_values("megabytes")
+    top1, size = (
+        figure_of(compared, column, "fix, repeats", method="WFN", delta=delta, alpha=alpha)
+        for column in ("top1", "megabytes")
+    )
+    if not len(others):
+        return NOTHING, "points"
+    smaller = others[others["megabytes"] <= size.mean]
+    if not len(smaller):
+        return _figure(others.iloc[0], "megabytes", "quantise").less(size), "MB"
+    return top1.less(_figure(smaller.loc[smaller["top1"].idxmax()], "top1", "quantise")), "points"
