@@ -59,7 +59,7 @@ def rates(
                 metrics = None
             rows.append(cell.row(metrics))
             fabric.print(f"rates: {len(rows)} of {len(cells)}: {cell.name}: top-1 {rows[-1]['top1']}")
-    marked = chosen(pd.DataFrame(rows), dataset.card["test"]["images"])
+    marked = chosen(pd.DataFrame(rows))
     if fabric.is_global_zero:
         write_files(table, {f"{settings.profile}.csv": to_csv(marked)})
     fabric.print(marked[marked["chosen"]].to_string(index=False))

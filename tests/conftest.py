@@ -160,7 +160,7 @@ def write_tiny_profile(clone: Path) -> None:
     params = clone / "params.yaml"
     lines = params.read_text().splitlines(keepends=True)
     kept_numbers = {"0.6", "0.9", "1.0", "0.01", "0.015", "0.03", "0.4", "1", "true"}
-    kept_names = {"apot-4", "apot-4-again"}
+    kept_names = {"apot-3", "apot-3-again"}
 
     def kept(line: str) -> bool:
         words = line.split()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from pipeline.base.settings import Quantiser, Settings
@@ -58,18 +57,14 @@ def candidates(settings: Settings) -> list[Candidate]:
     return found
 
 
-def chosen(table: pd.DataFrame, images: int) -> pd.DataFrame:
+def chosen(table: pd.DataFrame) -> pd.DataFrame:
     """The table with a column `chosen`: one rate per method, where any of its rates gave a result.
 
-    table: a row per method and rate: method, rate, top1 (percent of so many validation `images`; empty where training
-    diverged), megabytes. Chosen is the smallest network of those not worse than the best by more than one standard
-    error of its top-1; of several, the one with the higher top-1, then the smaller rate.
+    table: a row per method and rate: method, rate, top1 (percent of the validation images; empty where training
+    diverged), megabytes. Chosen is the highest top-1; of equal ones the smaller network, then the smaller rate.
     """
     marked = table.assign(chosen=False)
     for _, rows in table.dropna(subset=["top1"]).groupby("method", sort=False):
-        best = rows["top1"].max()
-        error = 100 * np.sqrt(best / 100 * (1 - best / 100) / images)
-        good = rows[rows["top1"] >= best - error]
-        order = good.sort_values(["megabytes", "top1", "rate"], ascending=[True, False, True])
+        order = rows.sort_values(["top1", "megabytes", "rate"], ascending=[False, True, True])
         marked.loc[order.index[0], "chosen"] = True
     return marked
