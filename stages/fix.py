@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Option
 
 from pipeline.base.settings import load_settings
-from stages.common.cli import Changes, Repeat, changes, run
+from stages.common.cli import Changes, Stage, changes, run
 from stages.common.fixed import make_fixed
 from stages.common.work import Places, device_and_data, stage_name
 
@@ -15,16 +15,13 @@ def fix(
     data: Annotated[Path, Option(help="Folder that stage data wrote.")],
     baseline: Annotated[Path, Option(help="Folder that stage pretrain wrote.")],
     out: Annotated[Path, Option(help="Folder for the fixed network, its metrics and tables.")],
-    variant: Annotated[str | None, Option(help="One of variants in params.yaml.")] = None,
-    repeat: Repeat = 0,
+    stage: Stage = "fix",
     change: Changes = [],  # noqa: B006
 ) -> None:
     """Fix every weight of the baseline network to few shared values, round by round."""
-    settings = load_settings().changed(changes(change))
-    chosen = (settings.for_variant(variant) if variant else settings).repeated(repeat)
-    fabric, dataset = device_and_data(chosen, data)
-    stage = stage_name(f"variants@{variant}" if variant else "fix")
-    make_fixed(stage, chosen, fabric, dataset, Places(data, baseline, out))
+    settings = load_settings().for_stage(stage).changed(changes(change))
+    fabric, dataset = device_and_data(settings, data)
+    make_fixed(stage_name(stage), settings, fabric, dataset, Places(data, baseline, out))
 
 
 if __name__ == "__main__":

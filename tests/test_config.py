@@ -99,6 +99,9 @@ def test_a_number_without_a_dot_is_still_a_number(files):
             "variants.x.fractions = [0.5]: must increase and end at 1",
         ),
         ("variants.a b", {"delta": 0.01, "alpha": 0.4}, "variants.a b"),
+        ("grid.repeats", [-1], "grid.repeats.0 = -1: input should be greater than or equal to 0"),
+        ("rates.grid", [], "rates.grid = []: tuple should have at least 1 item"),
+        ("rates.validation_share", 1, "rates.validation_share = 1: input should be less than 1"),
         ("repeats", [0], "repeats.0 = 0: input should be greater than or equal to 1"),
         ("baselines.apot.recipe", "x", "baselines.apot.recipe = \"x\": input should be 'imagenet' or 'cifar'"),
         ("baselines.quantisers.x", {"method": "apot", "bit": 4}, "x.bit is not a setting; allowed here: method, bits"),
@@ -123,6 +126,7 @@ def test_bad_parameters_are_named(files, key, value, message):
         ("data.name", "imagenet", "data.root = null: a folder of images is needed, or hub"),
         ("model.in_chans", 3, "model.in_chans = 3: must equal data.channels = 1"),
         ("finetune.optimizer", "x", "finetune.optimizer = \"x\": input should be 'adam' or 'sgd'"),
+        ("quantise.rates", {"apot": 0}, "quantise.rates.apot = 0: input should be greater than 0"),
         ("pretrain.epochs", 0, "pretrain.epochs = 0: input should be greater than or equal to 1"),
         ("delta", 0.1, "mnist5k.yaml: delta: belongs into"),
     ],
@@ -141,7 +145,7 @@ def test_a_quantiser_has_the_seed_of_its_repeat(files):
     repeated, quantiser = settings.for_quantiser("again")
     assert repeated.seed == settings.seed + 2
     assert quantiser.bits == 4
-    with pytest.raises(InputError, match="baselines.quantisers has no 'nope'; allowed: again, apot-4"):
+    with pytest.raises(InputError, match="baselines.quantisers has no 'nope'; allowed: again, apot-3"):
         settings.for_quantiser("nope")
 
 
@@ -159,33 +163,50 @@ def test_a_variant_is_the_same_but_for_its_line(files):
         "alpha": 0.0,
         "fixing": settings.of_fixing()["fixing"] | {"fractions": [1.0]},
     }
-    with pytest.raises(InputError, match="variants has no 'nope'; allowed: coarse, one-shot, two-rounds"):
+    with pytest.raises(
+        InputError, match="variants has no 'nope'; allowed: coarse, no-pull, no-pull-again, no-pull-once-more, one-shot"
+    ):
         settings.for_variant("nope")
 
 
 def test_a_stage_has_the_settings_of_its_name(files):
     settings = load(files)
-    assert settings.for_stage("fix") == settings.for_stage("pretrain") == settings
-    assert settings.for_stage("sweep@0.015-0.4") == settings  # its command line says the rest
-    assert settings.for_stage("repeats@1") == settings.changed({"seed": settings.seed + 1})
-    assert settings.for_stage("variants@one-shot") == settings.for_variant("one-shot") != settings
-    for stage in ("explore", "explore_baseline", "explore@0.03-0.4-True"):
-        small = settings.for_stage(stage)
-        assert small.model.name == settings.explore.model
-        assert small.fixing.fractions == settings.explore.fractions
-        assert small.changed({"fixing": settings.fixing.model_dump(), "model": settings.model.model_dump()}) == settings
+    assert settings.for_stage("fix") == settings
+    assert settings.for_stage("repeats@2") == settings.repeated(2)
+    assert settings.for_stage("sweep@0.0075-0.4-1") == settings.changed({"delta": 0.0075}).repeated(1)
+    assert settings.for_stage("variants@one-shot") == settings.for_variant("one-shot")
     for stage, message in (
         ("repeats@7", "repeats has no '7'; allowed: 1, 2"),
-        ("repeats", "repeats has no ''; allowed: 1, 2"),
-        ("variants@nope", "variants has no 'nope'; allowed: one-shot"),
-        ("variants", "variants has no ''; allowed: one-shot"),
+        ("sweep@0.01-0.4-0", "sweep has no '0.01-0.4-0'; allowed: 0.015-0.4-0, 0.015-0.4-1"),
     ):
         with pytest.raises(InputError, match=message):
             settings.for_stage(stage)
-    none = settings.model_copy(update={"repeats": (), "variants": {}})
-    for stage, key in (("repeats@1", "repeats"), ("variants@one-shot", "variants")):
-        with pytest.raises(InputError, match=f"{key} has no '.*'; allowed: none are set"):
-            none.for_stage(stage)
+
+
+def test_a_variant_has_the_seed_of_its_repeat(files):
+    settings = load(files)
+    again = settings.for_variant("no-pull-again")
+    assert again == settings.for_variant("no-pull").repeated(1)
+    none = settings.model_copy(update={"variants": {}})
+    with pytest.raises(InputError, match="variants has no 'one-shot'; allowed: none are set"):
+        none.for_variant("one-shot")
+
+
+def test_what_explore_covers(files):
+    """Every delta with every alpha and repeat, and every ablation with every delta and repeat."""
+    set_value(files / "params.yaml", "explore.ablations", {"float": {"fix_batch_norm": False}})
+    settings = load(files)
+    grid, small, cells = settings.explore, settings.for_explore(), settings.explored()
+    assert len(cells) == len(grid.delta) * (len(grid.alpha) + 1) * len(grid.repeats)
+    assert small.model.name == grid.model
+    assert small.fixing.fractions == grid.fractions
+    assert small.finetune.epochs == grid.epochs
+    assert cells["delta-0.03_alpha-0_repeat-1"] == small.changed({"delta": 0.03, "alpha": 0.0}).repeated(1)
+    ablation = {"delta": 0.03, "fixing.fix_batch_norm": False}
+    assert cells["float_delta-0.03_alpha-0.4_repeat-0"] == small.changed(ablation)
+    set_value(files / "params.yaml", "explore.ablations", {"x": {"colour": 1}})
+    with pytest.raises(InputError, match="fixing.colour is not a setting; allowed here: fractions"):
+        load(files).explored()
 
 
 def test_no_setting_is_left_out_of_the_run_caches_key(files):
@@ -227,7 +248,7 @@ def test_changing_a_value_leaves_the_other_lines_as_they_are(files):
 def test_baselines_train_as_long_as_all_rounds_together(files):
     settings = load(files)
     assert settings.training_epochs == 9 * settings.finetune.epochs
-    assert settings.of_quantiser(settings.baselines.quantisers["apot-4"])["epochs"] == settings.training_epochs
+    assert settings.of_quantiser(settings.baselines.quantisers["apot-3"])["epochs"] == settings.training_epochs
 
 
 def test_a_missing_key_is_named(files):

@@ -18,10 +18,10 @@ def numbered(count, size=8):
 
 def test_mnist5k_is_the_real_thing(settings):
     dataset = prepare(settings.data, seed=0)
-    assert dataset.train.pixels.shape == (4000, 1, 28, 28)
-    assert dataset.test.pixels.shape == (1000, 1, 28, 28)
-    assert dataset.card["train"]["per_class"] == [400] * 10
-    assert dataset.card["test"]["per_class"] == [100] * 10
+    assert dataset.train.pixels.shape == (3000, 1, 28, 28)
+    assert dataset.test.pixels.shape == (2000, 1, 28, 28)
+    assert dataset.card["train"]["per_class"] == [300] * 10
+    assert dataset.card["test"]["per_class"] == [200] * 10
     assert dataset.card["class_names"] == list("0123456789")
     assert dataset.card["mean"] == pytest.approx([0.1307], abs=0.002)  # of MNIST's 60,000 images
     assert dataset.card["std"] == pytest.approx([0.3081], abs=0.002)
@@ -40,6 +40,25 @@ def test_the_split_follows_the_seed_and_loses_nothing():
     assert not np.array_equal(split(labels, 0.2, seed=2)[0], train)
     assert np.bincount(labels[test]).tolist() == [2] * 5
     assert sorted([*train, *test]) == list(range(50))
+
+
+def test_images_held_out_come_from_the_training_images_alone(dataset):
+    """For choosing rates: every image of the test part of `held_out` was one for training, and none is there twice."""
+
+    def images(part):
+        return [(int(label), pixels.numpy().tobytes()) for pixels, label in zip(part.pixels, part.labels, strict=True)]
+
+    held = dataset.held_out(0.25, seed=3)
+    assert sorted(images(held.train) + images(held.test)) == sorted(images(dataset.train))
+    per_class = np.array(dataset.card["train"]["per_class"])
+    assert held.card["test"]["per_class"] == np.round(per_class * 0.25).tolist()
+    assert held.card["train"]["images"] == len(held.train)
+    assert {key: held.card[key] for key in ("mean", "std", "classes")} == {
+        key: dataset.card[key] for key in ("mean", "std", "classes")
+    }
+    assert not torch.equal(dataset.held_out(0.25, seed=4).test.pixels, held.test.pixels)
+    with pytest.raises(InputError, match=r"rates.validation_share = 0.01: keeps 0 of the \d+ images of class 0"):
+        dataset.held_out(0.01, seed=3)
 
 
 def test_only_the_first_images_of_each_class(settings):

@@ -43,7 +43,8 @@ def test_mlflow_compares_runs_without_any_setting_up(clone, ui, tmp_path):
     with sqlite3.connect(clone / "mlflow.db") as connection:
         found = connection.execute(
             "select run_uuid, runs.experiment_id from runs join experiments using (experiment_id) "
-            "where experiments.name = 'weight-fixing-mnist5k-explore' and runs.name like 'WFN%'"
+            "where experiments.name = 'weight-fixing-mnist5k-explore' "
+            "and runs.name like 'WFN delta=% alpha=0.4 seed=1'"
         ).fetchall()
     assert len(found) == 2
     runs, experiments = (
@@ -55,4 +56,4 @@ def test_mlflow_compares_runs_without_any_setting_up(clone, ui, tmp_path):
         axes = page.locator(".axis-title")
         axes.first.wait_for()
         assert axes.all_text_contents() == ["delta", "top1"]
-        assert "WFN delta=0.015 alpha=0.4 seed=0" in page.inner_text("body")
+        assert "WFN delta=0.015 alpha=0.4 seed=1" in page.inner_text("body")

@@ -36,7 +36,7 @@ def test_own_pictures(clone, shell, hub_with_weights):
     """The commands one after the other: copy a profile, then run it on a folder of pictures."""
     make_pictures(clone / "pictures")
     # One stage of each kind is enough.
-    for line in ("    apot-4-again: {method: apot, bits: 4, repeat: 1}\n", "    - 0.03\n"):
+    for line in ("    apot-3-again: {method: apot, bits: 3, repeat: 1}\n", "    - 0.03\n"):
         edited(clone / "params.yaml", line, "")
     for command in PICTURES:
         shell("git add --all && git commit --quiet --allow-empty --message result")

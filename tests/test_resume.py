@@ -17,7 +17,7 @@ from pipeline.comparing.task import Task, find_method
 from pipeline.data.images import Images
 from pipeline.fixing.rounds import fix_network
 from pipeline.training import checkpoint
-from pipeline.training.checkpoint import checkpoint_name, code_files, resumable
+from pipeline.training.checkpoint import checkpoint_name, code_files, resumable, several_runs
 from pipeline.training.loop import pretrain
 
 
@@ -209,3 +209,30 @@ def test_a_checkpoint_holds_no_program(kept, settings, fabric):
         torch.save({"program": os.system}, path)
         with pytest.raises(Exception, match="[Ww]eights.only"):
             saved.load()
+
+
+def test_of_several_runs_those_that_are_done_are_kept(fabric, repository, tmp_path):
+    """Broken off in the second one: the first is not made again, and all come to their place together."""
+    made = []
+
+    def work(break_in=""):
+        with several_runs(fabric, tmp_path / "out", {"delta": 0.01}, []) as runs:
+            for name in ("a", "b"):
+                with runs.make(name) as folder:
+                    if folder:
+                        folder.mkdir(exist_ok=True)
+                        (folder / "metrics.json").write_text(name)
+                        if name == break_in:
+                            raise BrokenOffError
+                        made.append(name)
+
+    with pytest.raises(BrokenOffError):
+        work(break_in="b")
+    assert made == ["a"]
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "of other settings").touch()
+    work()
+    assert made == ["a", "b"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "b"]
+    assert list((repository / ".ckpt").iterdir()) == []

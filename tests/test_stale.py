@@ -6,7 +6,7 @@ import pytest
 from conftest import edited
 
 FIXING = {"fix", "repeats", "sweep", "variants", "explore"}
-TRAINING = {*FIXING, "pretrain", "explore_baseline", "quantise"}
+TRAINING = {*FIXING, "pretrain", "quantise"}
 EDITS = {
     "wfn/clustering.py": FIXING,
     "wfn/parameters.py": TRAINING,
@@ -19,12 +19,16 @@ EDITS = {
     "pipeline/training/loop.py": TRAINING,
     "pipeline/measuring/coding.py": TRAINING,
     "pipeline/fixing/rounds.py": FIXING,
+    "pipeline/network/trimming.py": TRAINING,
     "pipeline/comparing/task.py": {"quantise"},
     "pipeline/methods/apot.py": {"quantise"},
     "pipeline/methods/uniform.py": set(),  # of which the small profile has no network
     "pipeline/report/style.py": {"report"},
     "stages/common/cli.py": {*TRAINING, "data", "report"},
-    "stages/fix.py": FIXING,
+    "stages/fix.py": FIXING - {"explore"},
+    "stages/explore.py": {"explore"},
+    "stages/rates.py": set(),
+    "profiles/rates/mnist5k.csv": {"report"},
     "stages/track.py": set(),
     # What others leave beside the code.
     "wfn/__pycache__/walk.cpython-313.pyc": set(),

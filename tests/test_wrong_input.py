@@ -14,7 +14,7 @@ from stages.common.cli import run
 
 OPTIONS = "--data runs/mnist5k/data --baseline runs/mnist5k/baseline"
 FIX = f"fix {OPTIONS} --out runs/mnist5k/fix"
-QUANTISE = f"quantise {OPTIONS} --out runs/mnist5k/x --name apot-4"
+QUANTISE = f"quantise {OPTIONS} --out runs/mnist5k/x --name apot-3"
 PRETRAIN = "pretrain --data runs/mnist5k/data --out runs/mnist5k/baseline"
 
 
@@ -46,8 +46,9 @@ def refused(clone, monkeypatch, capsys):
         ("--set 'delta=['", "--set delta=\\[: '\\[' is not valid YAML"),
         ("--set fixing.colour=1", "fixing.colour is not a setting; allowed here: fractions"),
         ("--data nowhere", "nowhere/card.json: No such file or directory"),
-        ("--stage variants@nope", "variants has no 'nope'; allowed: one-shot"),
         ("--stage repeats@7", "repeats has no '7'; allowed: 1"),
+        ("--stage sweep@0.5-0.4-1", "sweep has no '0.5-0.4-1'; allowed: 0.01-0.4-1"),
+        ("--stage variants@nope", "variants has no 'nope'; allowed: no-pull, one-shot"),
     ],
 )
 def test_bad_options(refused, options, message):
@@ -64,8 +65,8 @@ def test_bad_options(refused, options, message):
         ("profiles/mnist5k.yaml", "num_classes: 10", "num_classes: 3", PRETRAIN, "num_classes = 3: .* at least 10"),
         (
             "params.yaml",
-            "apot-4: {method: apot, bits: 4}",
-            "apot-4: {method: apot, bits: 6}",
+            "apot-3: {method: apot, bits: 3}",
+            "apot-3: {method: apot, bits: 6}",
             QUANTISE,
             "6: allowed for",
         ),

@@ -320,6 +320,31 @@ class Settings(Section):
         """The same settings with the seed of a repeat."""
         return self.model_copy(update={"seed": self.seed + repeat})
 
+    def for_stage(self, stage: str) -> Settings:
+        """The settings of a stage of dvc.yaml that fixes: "fix", "repeats@1", "sweep@0.015-0.4-2", "variants@one-shot".
+
+        Raises InputError for a repeat, a cell or a variant that params.yaml does not have.
+        """
+        kind, _, cell = stage.partition("@")
+        if kind == "variants":
+            return self.for_variant(cell)
+        cells = {"repeats": self._repeats(), "sweep": self._sweep()}.get(kind)
+        if cells is None:
+            return self
+        if cell not in cells:
+            raise InputError(f"{kind} has no {cell!r}; allowed: {', '.join(cells) or 'none are set'}")
+        return self.changed(cells[cell])
+
+    def _repeats(self) -> dict[str, dict[str, Any]]:
+        return {str(repeat): {"seed": self.seed + repeat} for repeat in self.repeats}
+
+    def _sweep(self) -> dict[str, dict[str, Any]]:
+        grid = self.grid
+        return {
+            f"{delta!r}-{alpha!r}-{repeat}": {"delta": delta, "alpha": alpha, "seed": self.seed + repeat}
+            for delta, alpha, repeat in itertools.product(grid.delta, grid.alpha, grid.repeats)
+        }
+
     def for_quantiser(self, name: str) -> tuple[Settings, Quantiser]:
         """What `baselines.quantisers` has under this name, and the settings with its seed.
 

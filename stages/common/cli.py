@@ -14,7 +14,7 @@ import yaml
 from pipeline.base.errors import InputError
 
 Changes = Annotated[list[str], typer.Option("--set", help="key=value instead of the one in params.yaml; repeatable.")]
-Repeat = Annotated[int, typer.Option(min=0, help="Added to the seed: a repeat of the same setting.")]
+Stage = Annotated[str, typer.Option(help="The stage of dvc.yaml whose settings apply, as in variants@one-shot.")]
 
 
 def changes(given: Sequence[str]) -> dict[str, Any]:
