@@ -41,7 +41,7 @@ def lightness(colour):
 def test_tables_sort_by_number(path, tmp_path):
     with browser_page(tmp_path) as page:
         page.goto(path.as_uri())
-        table = page.locator("table").first
+        table = page.locator("table", has=page.locator("th", has_text="Unique values")).first
         heading = table.locator("th", has_text="Unique values")
         column = heading.evaluate("th => th.cellIndex + 1")
 

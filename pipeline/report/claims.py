@@ -218,4 +218,4 @@ def against_smaller(compared: pd.DataFrame, delta: float, alpha: float) -> tuple
     smaller = others[others["megabytes"] <= size.mean]
     if not len(smaller):
         return _figure(others.iloc[0], "megabytes", "quantise").less(size), "MB"
-    return top1.less(_figure(smaller.loc[smaller["top1"].idxmax()], "top1", "quantise")), "points"
+    return top1.less(_figure(smaller.sort_values("top1").iloc[-1], "top1", "quantise")), "points"
