@@ -95,8 +95,11 @@ def test_every_method_stands_beside_wfn(clone):
 
 def test_every_claim_has_a_verdict(clone):
     table = pd.read_csv(clone / "reports" / "mnist5k" / "claims.csv")
-    assert set(table["verdict"]) <= {"holds", "does not hold", "not decided"}  # all of them are measured
-    assert table["made_by"].notna().all()
+    unmeasured = table[table["verdict"] == "not measured here"]
+    assert unmeasured["claim"].str.startswith("δ").all()  # the small profile has one delta
+    assert len(unmeasured) == 2
+    assert set(table["verdict"]) <= {"holds", "does not hold", "not decided", "not measured here"}
+    assert table.drop(unmeasured.index)["made_by"].notna().all()
 
 
 def test_exploring_is_one_stage(clone, repro):

@@ -86,7 +86,7 @@ def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], expl
         return figure_of(compared, column, "quantise", method="APoT", bits=APOT_BITS).over(wfn(column))
 
     def between_deltas(column: str) -> Figure:
-        return wfn(column, fine).less(wfn(column, coarse))
+        return wfn(column, fine).less(wfn(column, coarse)) if fine < coarse else NOTHING
 
     def small(column: str, change: str = AS_IS, alpha: float = alpha) -> Figure:
         return mean_over_deltas(explored, column, change=change, alpha=alpha)
