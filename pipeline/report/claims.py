@@ -24,7 +24,7 @@ MOST = 0.5  # share
 LATE = 0.9  # share of the weights that is fixed when the last rounds begin
 FEW = 4  # values
 
-RELATIVE = "Relative distance beats the euclidean one"
+RELATIVE = "Relative distance beats the euclidean one at the same δ"
 
 HOLDS, FAILS, UNDECIDED, UNMEASURED = "holds", "does not hold", "not decided", "not measured here"
 
