@@ -24,6 +24,7 @@ MOST = 0.5  # share
 LATE = 0.9  # share of the weights that is fixed when the last rounds begin
 FEW = 4  # values
 
+OURS = "not the paper's"  # a source
 RELATIVE = "Relative distance beats the euclidean one at the same δ"
 
 HOLDS, FAILS, UNDECIDED, UNMEASURED = "holds", "does not hold", "not decided", "not measured here"
@@ -108,7 +109,7 @@ def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], expl
         (f"No loss of top-1 at {setting}, within {LOSS} points", "abstract", wfn("drop"), -LOSS, "points"),
         (f"{FEWER} times fewer values than APoT, {APOT_BITS} bits", "abstract", ratio("unique"), FEWER, "times"),
         (f"{LOWER} times less entropy than APoT, {APOT_BITS} bits", "abstract", ratio("entropy"), LOWER, "times"),
-        ("The same of indices, without APoT's scales", "not the paper's", ratio("index_entropy"), LOWER, "times"),
+        ("The same of indices, without APoT's scales", OURS, ratio("index_entropy"), LOWER, "times"),
         ("Most weights are zero or one power of two", rounds, over_seeds(simple), MOST, "share"),
         ("Most sums of several powers come in the last rounds", rounds, over_seeds(late_sums), MOST, "share"),
         ("Most centres come in the last rounds", rounds, over_seeds(late_centres), MOST, "share"),

@@ -15,7 +15,7 @@ from pipeline.base.rates import FIXING
 from pipeline.base.results import METRICS, SETTINGS, Run, to_csv, to_json
 from pipeline.base.settings import Settings
 from pipeline.report import figures, formats, tables, weights
-from pipeline.report.claims import HOLDS, UNMEASURED, claims
+from pipeline.report.claims import HOLDS, OURS, UNMEASURED, claims
 from pipeline.report.page import Section, page
 from pipeline.report.rounds import rounds
 from pipeline.report.style import render
@@ -243,7 +243,7 @@ def _idle(results: Results) -> str:
 
 
 def _headline(run: Run, baseline: Run, claims: pd.DataFrame) -> str:
-    metrics, verdicts = run.metrics, claims["verdict"]
+    metrics, verdicts = run.metrics, claims.loc[claims["source"] != OURS, "verdict"]
     ratio = metrics["float_bytes"] / metrics["coded_bytes"]
     change = metrics["top1"] - baseline.metrics["top1"]
     return (
