@@ -18,7 +18,7 @@ from pipeline.base.errors import InputError
 from pipeline.base.settings import Model
 from pipeline.network.build import build as build_network
 from pipeline.network.weights import load_checkpoint
-from stages.pretrain import starting_point
+from stages.common.baseline import starting_point
 
 
 @pytest.fixture

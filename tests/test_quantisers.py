@@ -98,7 +98,8 @@ def test_the_network_is_an_ordinary_one_again(quantised, dataset, settings, tmp_
     weights = task.model.state_dict()
     clips = {name for name in weights if ".input_quantiser." in name}
     assert bool(clips) == (outcome.activation_bits is not None)
-    save_file({name: value for name, value in weights.items() if name not in clips}, tmp_path / "model.safetensors")
+    whole = {name: value.contiguous() for name, value in weights.items() if name not in clips}
+    save_file(whole, tmp_path / "model.safetensors")
     load_weights(plain, tmp_path / "model.safetensors")
     if not clips:
         assert measure(task.work.fabric, plain, dataset, outcome.shared)[0] == metrics
@@ -114,13 +115,14 @@ def test_every_width_starts_with_the_full_learning_rate(task, monkeypatch):
 
     monkeypatch.setattr(Task, "train", watched)
     apot.quantise(chosen)
-    rate = chosen.settings.quantise.lr
-    assert seen == [[rate, rate * apot.WEIGHT_CLIP_RATE, rate * apot.ACTIVATION_CLIP_RATE]] * 3
+    rate, usual = chosen.settings.quantise.rates["apot"], chosen.settings.quantise.lr
+    assert seen == [[rate, usual * apot.WEIGHT_CLIP_RATE, usual * apot.ACTIVATION_CLIP_RATE]] * 3
 
 
 @pytest.mark.parametrize("name", ["uniform-3", "apot-4"])
 def test_training_that_diverges_is_one_line(task, settings, name):
-    chosen = task(settings.changed({"quantise.lr": 1e30}), **CASES[name])
+    rates = {CASES[name]["method"]: 1e30}
+    chosen = task(settings.changed({"quantise.rates": rates}), **CASES[name])
     with pytest.raises(InputError, match="the loss is (nan|inf); a smaller learning rate"):
         find_method(name, chosen.quantiser).quantise(chosen)
 
