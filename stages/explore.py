@@ -1,14 +1,15 @@
 """Stage `explore`: how the settings act, on a small network: its baseline, and every cell of the grid."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from typer import Option
 
 from pipeline.base.results import CARD
 from pipeline.base.settings import load_settings
 from pipeline.training.checkpoint import several_runs
+from pipeline.training.device import seed_torch
 from stages.common.baseline import make_baseline
 from stages.common.cli import run
 from stages.common.fixed import make_fixed
@@ -25,14 +26,17 @@ def explore(
     fabric, dataset = device_and_data(small, data)
     decides = small.of_baseline() | {name: cell.of_fixing() for name, cell in cells.items()}
     with several_runs(fabric, out, decides, [data / CARD]) as runs:
-        with runs.make("baseline") as folder:
-            if folder:
-                make_baseline("explore@baseline", small, fabric, dataset, Places(data, folder, folder))
-        for number, (name, cell) in enumerate(cells.items(), 1):
-            with runs.make(name) as folder:
-                if folder:
-                    torch.manual_seed(cell.seed + fabric.global_rank)
-                    make_fixed(f"explore@{name}", cell, fabric, dataset, Places(data, runs.folder / "baseline", folder))
+        baseline = runs.make(
+            "baseline",
+            lambda out: make_baseline("explore@baseline", small, fabric, dataset, Places(data, out, out)),
+        )
+
+        def make(out: Path, name: str) -> None:
+            seed_torch(fabric, cells[name].seed)
+            make_fixed(f"explore@{name}", cells[name], fabric, dataset, Places(data, baseline, out))
+
+        for number, name in enumerate(cells, 1):
+            runs.make(name, partial(make, name=name))
             fabric.print(f"explore: {number} of {len(cells)} networks")
 
 

@@ -5,18 +5,19 @@ seed is not one of the results.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-import torch
 from typer import Option
 
-from pipeline.base.errors import InputError
-from pipeline.base.rates import FOLDER, candidates, chosen
+from pipeline.base.errors import DivergedError
+from pipeline.base.rates import FOLDER, Candidate, candidates, chosen, together
 from pipeline.base.results import CARD, METRICS, to_csv, write_files
 from pipeline.base.settings import load_settings
 from pipeline.training.checkpoint import several_runs
+from pipeline.training.device import seed_torch
 from stages.common.baseline import make_baseline
 from stages.common.cli import run
 from stages.common.fixed import make_fixed
@@ -28,40 +29,44 @@ def rates(
     data: Annotated[Path, Option(help="Folder that stage data wrote.")],
     out: Annotated[Path, Option(help="Folder for a folder of every run.")],
     table: Annotated[Path, Option(help="Folder for the table, a CSV file named after the profile.")] = FOLDER,
+    method: Annotated[list[str], Option(help="This one alone, others stay as the table has them; repeatable.")] = [],  # noqa: B006
 ) -> None:
     """Train every method at every rate, and say which rates to write into the profile."""
     settings = load_settings()
     settings = settings.repeated(settings.rates.repeat)
+    cells, known = candidates(settings, method), table / f"{settings.profile}.csv"
     fabric, dataset = device_and_data(settings, data)
     dataset = dataset.held_out(settings.rates.validation_share, settings.seed)
-    cells = candidates(settings)
-    decides = settings.model_dump(mode="json")
+    decides = settings.model_dump(mode="json") | {"method": method}
     rows = []
     with several_runs(fabric, out, decides, [data / CARD]) as runs:
-        baseline = runs.folder / "baseline"
-        with runs.make("baseline") as folder:
-            if folder:
-                make_baseline("rates@baseline", settings, fabric, dataset, Places(data, folder, folder))
+        baseline = runs.make(
+            "baseline",
+            lambda out: make_baseline("rates@baseline", settings, fabric, dataset, Places(data, out, out)),
+        )
+
+        def make(out: Path, cell: Candidate) -> None:
+            seed_torch(fabric, settings.seed)
+            stage, places = f"rates@{cell.name}", Places(data, baseline, out)
+            if cell.quantiser:
+                make_quantised(Named(stage, cell.line, cell.quantiser), cell.settings, fabric, dataset, places)
+            else:
+                make_fixed(stage, cell.settings, fabric, dataset, places)
+
         for cell in cells:
-            torch.manual_seed(settings.seed + fabric.global_rank)
-            stage = f"rates@{cell.name}"
             try:
-                with runs.make(cell.name) as folder:
-                    places = Places(data, baseline, folder or runs.folder)
-                    if folder and cell.quantiser:
-                        named = Named(stage, cell.line, cell.quantiser)
-                        make_quantised(named, cell.settings, fabric, dataset, places)
-                    elif folder:
-                        make_fixed(stage, cell.settings, fabric, dataset, places)
-                metrics = json.loads((runs.folder / cell.name / METRICS).read_text())
-            except InputError as error:  # the loss was not finite
+                metrics = json.loads((runs.make(cell.name, partial(make, cell=cell)) / METRICS).read_text())
+            except DivergedError as error:
                 fabric.print(f"rates: {cell.name}: {error}")
                 metrics = None
             rows.append(cell.row(metrics))
             fabric.print(f"rates: {len(rows)} of {len(cells)}: {cell.name}: top-1 {rows[-1]['top1']}")
-    marked = chosen(pd.DataFrame(rows))
+    found = pd.DataFrame(rows)
+    if method and known.exists():
+        found = together(pd.read_csv(known), found)
+    marked = chosen(found)
     if fabric.is_global_zero:
-        write_files(table, {f"{settings.profile}.csv": to_csv(marked)})
+        write_files(table, {known.name: to_csv(marked)})
     fabric.print(marked[marked["chosen"]].to_string(index=False))
 
 

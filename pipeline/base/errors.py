@@ -5,6 +5,10 @@ class InputError(Exception):
     """Something that the person running can mend; the message is one line that says what."""
 
 
+class DivergedError(InputError):
+    """A training whose loss is no number any more."""
+
+
 def first_line(error: Exception) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from pipeline.base.errors import InputError
 from pipeline.base.settings import Quantiser, Settings
 
 FOLDER = Path("profiles/rates")  # a table for every profile whose rates have been chosen
@@ -38,15 +39,22 @@ class Candidate(NamedTuple):
             "top1": found.get("top1"),
             "entropy": found.get("entropy"),
             "unique": found.get("unique"),
-            "megabytes": found["coded_bytes"] / 1e6 if found else None,
         }
 
 
-def candidates(settings: Settings) -> list[Candidate]:
-    """Fixing, and the first setting of every method of the comparison, at each rate of the grid."""
+def candidates(settings: Settings, methods: Sequence[str] = ()) -> list[Candidate]:
+    """Fixing, and the first setting of every method of the comparison, at each rate of the grid.
+
+    methods: these alone. Raises InputError for one that the settings do not have.
+    """
     first: dict[str, tuple[str, Quantiser]] = {}
     for line, quantiser in settings.baselines.quantisers.items():
         first.setdefault(quantiser.method, (line, quantiser))
+    unknown = [method for method in methods if method not in {FIXING, *first}]
+    if unknown:
+        raise InputError(
+            f"--method {unknown[0]}: is in no line of baselines.quantisers; allowed: {FIXING}, {', '.join(first)}"
+        )
     grid = settings.rates.grid
     found = [Candidate(FIXING, rate, settings.changed({"finetune.lr": rate})) for rate in grid]
     for method, (line, quantiser) in first.items():
@@ -54,17 +62,24 @@ def candidates(settings: Settings) -> list[Candidate]:
             Candidate(method, rate, settings.changed({f"quantise.rates.{method}": rate}), line, quantiser)
             for rate in grid
         ]
-    return found
+    return [each for each in found if not methods or each.method in methods]
+
+
+def together(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """An earlier table with the methods of `found` in place of its own rows for them, in the earlier order."""
+    order = list(dict.fromkeys([*table["method"], *found["method"]]))
+    kept = table[~table["method"].isin(found["method"])].drop(columns="chosen")
+    return pd.concat([kept, found]).sort_values("method", key=lambda names: names.map(order.index), kind="stable")
 
 
 def chosen(table: pd.DataFrame) -> pd.DataFrame:
     """The table with a column `chosen`: one rate per method, where any of its rates gave a result.
 
     table: a row per method and rate: method, rate, top1 (percent of the validation images; empty where training
-    diverged), megabytes. Chosen is the highest top-1; of equal ones the smaller network, then the smaller rate.
+    diverged). Chosen is the highest top-1; of equal ones the smaller rate.
     """
     marked = table.assign(chosen=False)
     for _, rows in table.dropna(subset=["top1"]).groupby("method", sort=False):
-        order = rows.sort_values(["top1", "megabytes", "rate"], ascending=[False, True, True])
+        order = rows.sort_values(["top1", "rate"], ascending=[False, True])
         marked.loc[order.index[0], "chosen"] = True
     return marked

@@ -73,17 +73,25 @@ class Task:
         assert self.quantiser.bits is not None
         return self.quantiser.bits
 
+    @property
+    def rate(self) -> float | None:
+        """The learning rate of this method, where the profile has one for it."""
+        return self.settings.quantise.rates.get(self.quantiser.method)
+
+    @property
+    def sgd_rate(self) -> float:
+        """The learning rate of this method where it trains by SGD."""
+        return self.rate or self.settings.quantise.lr
+
     def sgd(self, parameters: Iterable[nn.Parameter] | list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Stochastic gradient descent over parameters, or groups of them, as the profile's `quantise` says."""
         chosen = self.settings.quantise
-        rate = chosen.rates.get(self.quantiser.method, chosen.lr)
-        return torch.optim.SGD(parameters, lr=rate, momentum=chosen.momentum, weight_decay=chosen.weight_decay)
+        return torch.optim.SGD(parameters, lr=self.sgd_rate, momentum=chosen.momentum, weight_decay=chosen.weight_decay)
 
     def as_fixing_trains(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser of the rounds of fixing over `parameters`, at the rate of this method if it has one."""
         chosen = self.settings.finetune
-        rate = self.settings.quantise.rates.get(self.quantiser.method, chosen.lr)
-        return optimizer_for(parameters, chosen.model_copy(update={"lr": rate}))
+        return optimizer_for(parameters, chosen.model_copy(update={"lr": self.rate or chosen.lr}))
 
     def train(
         self,

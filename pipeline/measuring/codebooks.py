@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.base.metrics import Layer, entropy_of_counts, weight_metrics
-from pipeline.measuring.coding import FLOAT_BYTES, Indices, entropy_coded_bytes, lzw_bytes
+from pipeline.measuring.coding import FLOAT_BYTES, Indices, lzw_bytes
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,12 @@ class Quantised:
         """Counts, entropies and bytes.
 
         index_entropy: mean bits of an index, each codebook with its own distribution; None without codebooks.
-        float_bytes, lzw_bytes, coded_bytes: the whole network - coded indices, tables, codebooks, what stays float32
-        and buffers - as float32 throughout, with LZW, and with an entropy coder.
+        float_bytes, lzw_bytes: the whole network - indices, codebooks, what stays float32, and buffers - as float32
+        throughout, and with the indices coded by LZW.
         """
         parameters = sum(len(layer.values) for layer in self.layers)
         quantised, sizes = self.quantised_parameters, [len(codebook.values) for codebook in self.codebooks]
         bits = sum(entropy_of_counts(codebook.counts) * len(codebook.indices) for codebook in self.codebooks)
-        coded = sum(entropy_coded_bytes(book.indices, book.counts) for book in self.codebooks)
         lzw = lzw_bytes([codebook.indices for codebook in self.codebooks], sizes)
         uncoded = FLOAT_BYTES * (parameters - quantised + sum(sizes)) + self.buffer_bytes
         return {
@@ -81,7 +80,6 @@ class Quantised:
             "index_entropy": bits / quantised if quantised else None,
             "float_bytes": FLOAT_BYTES * parameters + self.buffer_bytes,
             "lzw_bytes": lzw + uncoded,
-            "coded_bytes": coded + uncoded,
         }
 
     def codebook_table(self) -> pd.DataFrame:

@@ -181,11 +181,10 @@ def _groups(
     task: Task, weights: list[WeightProjection], activations: list[ActivationProjection]
 ) -> list[dict[str, Any]]:
     """Parameters with their learning rates: clipping values have their own, and no weight decay."""
-    rate = task.settings.quantise.lr
     clips = [[projection.alpha for projection in part] for part in (weights, activations)]
     ours = {id(alpha) for part in clips for alpha in part}
     rest = [parameter for parameter in task.model.parameters() if id(parameter) not in ours]
-    rates = (WEIGHT_CLIP_RATE * rate, ACTIVATION_CLIP_RATE * rate)
+    rates = (WEIGHT_CLIP_RATE * task.sgd_rate, ACTIVATION_CLIP_RATE * task.sgd_rate)
     special = [{"params": part, "lr": lr, "weight_decay": 0.0} for part, lr in zip(clips, rates, strict=True) if part]
     return [{"params": rest}, *special]
 

@@ -12,7 +12,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,17 +107,18 @@ class Runs:
     def __init__(self, folder: Path, fabric: Fabric) -> None:
         self.folder, self._fabric = folder, fabric
 
-    @contextmanager
-    def make(self, name: str) -> Iterator[Path | None]:
-        """A folder to write the run into; None where that has been done. It has its name once it is complete."""
-        if (self.folder / name).exists():
-            yield None
-            return
-        unfinished = self.folder / f".{name}"
-        yield unfinished
-        if self._fabric.is_global_zero:
-            unfinished.rename(self.folder / name)
-        self._fabric.barrier()
+    def make(self, name: str, work: Callable[[Path], None]) -> Path:
+        """The folder of a run; `work` writes it, into the folder that it is given, where that has not been done.
+
+        It has its name once it is complete.
+        """
+        folder, unfinished = self.folder / name, self.folder / f".{name}"
+        if not folder.exists():
+            work(unfinished)
+            if self._fabric.is_global_zero:
+                unfinished.rename(folder)
+            self._fabric.barrier()
+        return folder
 
 
 @contextmanager

@@ -20,6 +20,11 @@ from pipeline.data.dataset import Share
 from pipeline.data.images import Images
 
 
+def seed_torch(fabric: Fabric, seed: int) -> None:
+    """Seed torch's own random state (dropout and the like draw from it), in every process otherwise."""
+    torch.manual_seed(seed + fabric.global_rank)
+
+
 def launch(hardware: Hardware, seed: int) -> Fabric:
     """The device to work on, with torch's own random state seeded (dropout and the like draw from it).
 
@@ -43,7 +48,7 @@ def launch(hardware: Hardware, seed: int) -> Fabric:
         raise InputError(f"{asked}: not available here ({first_line(error)})") from error
     if fabric.world_size != hardware.processes:
         raise InputError(f"{asked}: {fabric.world_size} processes were started; allowed: devices x nodes")
-    torch.manual_seed(seed + fabric.global_rank)
+    seed_torch(fabric, seed)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     return fabric

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.base.errors import InputError
+from pipeline.base.errors import DivergedError
 from pipeline.base.settings import Finetune
 from pipeline.training.averaging import Average
 from pipeline.training.device import backward, share_of, unwrapped
@@ -51,7 +51,7 @@ def train(work: Work, plan: Plan) -> list[Row]:
     Returns one row per epoch (epoch, loss, seconds, and what `before_step` returns), numbered on from earlier trainings
     of the same work. Goes on where the work was broken off; of a training that had ended then, the rows are returned.
 
-    Raises InputError at the end of an epoch whose loss is not finite.
+    Raises DivergedError at the end of an epoch whose loss is not finite.
     """
     ended = work.ended(plan.title)
     training = _Training(work, plan)
@@ -143,7 +143,7 @@ class _Training:
         means = {name: float(value) / self.batches for name, value in sums.items()}
         bad = next((name for name, value in means.items() if not math.isfinite(value)), None)
         if bad:
-            raise InputError(
+            raise DivergedError(
                 f"{plan.title}: epoch {number + 1}: the {bad} is {means[bad]}; a smaller learning rate (lr) in the "
                 "profile may help"
             )
