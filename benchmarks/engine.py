@@ -27,10 +27,10 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks import straightforward
 from pipeline.base.results import to_json, write_files
-from wfn.centres import candidate_centres
-from wfn.clustering import cluster
-from wfn.fixer import WeightFixer
-from wfn.regulariser import Regulariser
+from wfn.method.centres import candidate_centres
+from wfn.method.clustering import cluster
+from wfn.method.fixer import WeightFixer
+from wfn.method.regulariser import Regulariser
 
 ZERO_THRESHOLD = 2**-7
 DELTA = 0.0075

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wfn.centres import candidate_centres
-from wfn.clustering import MAX_ORDER
+from wfn.method.centres import candidate_centres
+from wfn.method.clustering import MAX_ORDER
 
 CHUNK = 1 << 16
 

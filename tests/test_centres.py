@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wfn.centres import candidate_centres, format_terms, ladder, power_terms, term_count
+from wfn.method.centres import candidate_centres, format_terms, ladder, power_terms, term_count
 
 deltas = st.floats(0.004, 0.95)
 orders = st.integers(0, 21)

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from test_report import BASELINE, FIXED, QUANTISED, fixing, run
 
-from pipeline.base.rates import candidates, chosen
+from pipeline.base.errors import InputError
+from pipeline.base.rates import candidates, chosen, together
 from pipeline.report import tables
 from pipeline.report.claims import (
     FAILS,
@@ -103,16 +104,29 @@ def test_a_smaller_network_that_is_better_takes_wfn_off_the_front(settings):
 
 
 def test_the_rule_of_the_choice_by_hand():
-    """The highest top-1, of equal ones the smaller network; a method without any result has none."""
+    """The highest top-1, of equal ones the smaller rate; a method without any result has none."""
     table = pd.DataFrame(
         {
             "method": ["a"] * 4 + ["b"],
             "rate": [0.1, 0.2, 0.3, 0.4, 0.1],
             "top1": [96.0, 96.0, 94.0, None, None],
-            "megabytes": [5.0, 4.0, 3.0, None, None],
         }
     )
-    assert chosen(table)["chosen"].tolist() == [False, True, False, False, False]
+    assert chosen(table)["chosen"].tolist() == [True, False, False, False, False]
+
+
+def test_a_method_chosen_again_takes_the_place_of_its_rows():
+    table = pd.DataFrame({"method": ["a", "a", "b"], "rate": [0.1, 0.2, 0.1], "top1": [1.0, 2, 3], "chosen": True})
+    again = pd.DataFrame({"method": ["a"], "rate": [0.3], "top1": [4.0]})
+    found = together(table, again)
+    assert found[["method", "rate"]].to_numpy().tolist() == [["a", 0.3], ["b", 0.1]]
+    assert chosen(found)["chosen"].all()
+
+
+def test_a_method_that_is_not_compared_is_one_line(settings):
+    with pytest.raises(InputError, match="--method lsq: .*allowed: wfn, apot"):
+        candidates(settings, ["lsq"])
+    assert {each.method for each in candidates(settings, ["apot"])} == {"apot"}
 
 
 def test_every_method_has_the_same_grid(settings):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from pipeline.base.metrics import entropy_bits
-from wfn.centres import term_count
-from wfn.clustering import cluster
+from wfn.method.centres import term_count
+from wfn.method.clustering import cluster
 
 ZERO_THRESHOLD = 2**-7
 

@@ -13,7 +13,7 @@ from pipeline.network.build import build
 from pipeline.network.parameters import fixable_parameters, trainable_besides
 from pipeline.network.weights import load_weights, weight_bytes
 from wfn import WeightFixer, fix
-from wfn.part import FREE
+from wfn.method.part import FREE
 
 # name -> further arguments of timm.create_model, and the least share of its parameters in convolution, linear and
 # batch-norm modules

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 import wfn
 from wfn import Regulariser, WeightFixer
-from wfn.rounds import FRACTIONS, delta_schedule
+from wfn.method.rounds import FRACTIONS, delta_schedule
 
 SHORT = (0.5, 0.9, 1.0)
 IMAGES = torch.randn(64, 1, 12, 12, generator=torch.Generator().manual_seed(0))

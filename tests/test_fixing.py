@@ -9,7 +9,8 @@ from pipeline.base.metrics import unique_count, value_counts
 from pipeline.fixing.rounds import fix_network
 from pipeline.fixing.summary import centres_table, describe
 from pipeline.training.device import launch
-from wfn import delta_schedule, fixer
+from wfn import delta_schedule
+from wfn.method import fixer
 
 
 def fixed_network(settings, dataset):

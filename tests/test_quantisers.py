@@ -115,8 +115,8 @@ def test_every_width_starts_with_the_full_learning_rate(task, monkeypatch):
 
     monkeypatch.setattr(Task, "train", watched)
     apot.quantise(chosen)
-    rate, usual = chosen.settings.quantise.rates["apot"], chosen.settings.quantise.lr
-    assert seen == [[rate, usual * apot.WEIGHT_CLIP_RATE, usual * apot.ACTIVATION_CLIP_RATE]] * 3
+    rate = chosen.settings.quantise.rates["apot"]
+    assert seen == [[rate, rate * apot.WEIGHT_CLIP_RATE, rate * apot.ACTIVATION_CLIP_RATE]] * 3
 
 
 @pytest.mark.parametrize("name", ["uniform-3", "apot-4"])

@@ -3,8 +3,8 @@ import oracle
 import pytest
 import torch
 
-from wfn.centres import candidate_centres
-from wfn.regulariser import CHUNK, Regulariser
+from wfn.method.centres import candidate_centres
+from wfn.method.regulariser import CHUNK, Regulariser
 
 ZERO_THRESHOLD = 2**-7
 

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import os
 import sys
+from functools import partial
 from types import ModuleType
 
 import pandas as pd
@@ -165,7 +166,7 @@ def test_a_checkpoint_is_that_of_one_setting_and_its_inputs(tmp_path):
 def test_a_checkpoint_is_that_of_the_code_that_was_loaded(tmp_path, monkeypatch):
     """An edit of what decides the result begins anew; one of what looks on, or is not loaded, does not."""
     monkeypatch.setattr(checkpoint, "CODE", tmp_path)
-    monkeypatch.setattr(checkpoint, "LOOKING_ON", tmp_path / "pipeline" / "watching")
+    monkeypatch.setattr(checkpoint, "NOT_DECIDING", {tmp_path / "pipeline" / "watching"})
     counted = ("wfn/a.py", "pipeline/training/b.py", "stages/c.py")
     for file in (*counted, "pipeline/watching/d.py", "tests/e.py", "pipeline/methods/unused.py"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +184,7 @@ def test_a_checkpoint_is_that_of_the_code_that_was_loaded(tmp_path, monkeypatch)
 def test_what_looks_on_is_loaded_and_does_not_count():
     assert "pipeline.watching.tracking" in sys.modules
     found = {path.relative_to(checkpoint.CODE).as_posix() for path in code_files()}
-    assert {"wfn/fixer.py", "pipeline/training/loop.py", "pipeline/methods/apot.py"} <= found
+    assert {"wfn/method/fixer.py", "pipeline/training/loop.py", "pipeline/methods/apot.py"} <= found
     assert not any(name.startswith(("pipeline/watching/", "tests/", ".venv/")) for name in found)
 
 
@@ -215,16 +216,17 @@ def test_of_several_runs_those_that_are_done_are_kept(fabric, repository, tmp_pa
     """Broken off in the second one: the first is not made again, and all come to their place together."""
     made = []
 
+    def make(folder, name, breaks):
+        folder.mkdir(exist_ok=True)
+        (folder / "metrics.json").write_text(name)
+        if breaks:
+            raise BrokenOffError
+        made.append(name)
+
     def work(break_in=""):
         with several_runs(fabric, tmp_path / "out", {"delta": 0.01}, []) as runs:
             for name in ("a", "b"):
-                with runs.make(name) as folder:
-                    if folder:
-                        folder.mkdir(exist_ok=True)
-                        (folder / "metrics.json").write_text(name)
-                        if name == break_in:
-                            raise BrokenOffError
-                        made.append(name)
+                runs.make(name, partial(make, name=name, breaks=name == break_in))
 
     with pytest.raises(BrokenOffError):
         work(break_in="b")

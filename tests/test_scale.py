@@ -12,7 +12,7 @@ from pipeline.base.errors import InputError
 from pipeline.base.settings import Settings
 from pipeline.fixing.rounds import fix_network
 from pipeline.training.device import launch
-from wfn.part import FREE
+from wfn.method.part import FREE
 
 
 def start(folder, *, devices=1, nodes=1, accumulate=1, **environment):
@@ -135,7 +135,7 @@ def test_devices_that_are_not_there_are_named(settings):
 def test_a_limit_on_threads_is_kept():
     """Numba's start would lift it for torch; in a process of its own, because threads start once."""
     program = (
-        "import numba, torch\nfrom wfn.clustering import cluster\n"
+        "import numba, torch\nfrom wfn.method.clustering import cluster\n"
         "cluster(torch.randn(1000), 1.0, 0.01)\nprint(torch.get_num_threads(), numba.get_num_threads())\n"
     )
     done = subprocess.run(

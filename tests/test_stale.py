@@ -8,8 +8,8 @@ from conftest import edited
 FIXING = {"fix", "repeats", "sweep", "variants", "explore"}
 TRAINING = {*FIXING, "pretrain", "quantise"}
 EDITS = {
-    "wfn/clustering.py": FIXING,
-    "wfn/parameters.py": TRAINING,
+    "wfn/method/clustering.py": FIXING,
+    "wfn/method/parameters.py": TRAINING,
     "pipeline/base/metrics.py": {*TRAINING, "data", "report"},
     "pipeline/watching/labels.py": set(),
     "pipeline/watching/progress.py": set(),

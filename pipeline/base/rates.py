@@ -69,7 +69,9 @@ def together(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     """An earlier table with the methods of `found` in place of its own rows for them, in the earlier order."""
     order = list(dict.fromkeys([*table["method"], *found["method"]]))
     kept = table[~table["method"].isin(found["method"])].drop(columns="chosen")
-    return pd.concat([kept, found]).sort_values("method", key=lambda names: names.map(order.index), kind="stable")
+    both = pd.concat([kept, found])
+    places = both["method"].map(order.index)
+    return both.iloc[places.argsort(kind="stable")].reset_index(drop=True)
 
 
 def chosen(table: pd.DataFrame) -> pd.DataFrame:

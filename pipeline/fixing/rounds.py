@@ -17,7 +17,7 @@ from pipeline.training.device import unwrapped
 from pipeline.training.loop import Plan, optimizer_for, train
 from pipeline.training.work import Row, Work
 from wfn import WeightFixer
-from wfn.rounds import Round
+from wfn.method.rounds import Round
 
 
 class Fixed(NamedTuple):
@@ -59,6 +59,7 @@ def fix_network(work: Work) -> Fixed:
             "delta_t": round_.delta,
             "fixed": outcome.fixed,
             **describe(fixer.codebook().numpy(), fixer.usage().numpy()),
+            "over_budget": outcome.over_budget,
             "top1_before": before.top1,
             "top1_after": after.top1,
             "loss": _mean(epochs, "loss"),
@@ -72,6 +73,11 @@ def fix_network(work: Work) -> Fixed:
             f"fix: round {len(rows)}/{rounds}: {row['fixed']:.2%} fixed to {row['centres']} centres, "
             f"{row['entropy']:.2f} bits, top-1 {before.top1:.2f} -> {after.top1:.2f}, {row['seconds']:.1f} s"
         )
+        if outcome.over_budget:
+            work.progress.say(
+                f"fix: round {len(rows)}/{rounds}: no candidate came within delta_t = {round_.delta:g} of "
+                f"{outcome.over_budget:.2%} of the weights; their values are farther away on average"
+            )
         work.keep()
     return Fixed(rows, list(fixer.parameters), fixer.codebook().numpy(), fixer.usage().numpy())
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.base.metrics import entropy_of_counts
-from wfn.centres import format_terms, term_count
+from wfn.method.centres import format_terms, term_count
 
 # Values of this many power-of-two terms and more share one column of the rounds' table.
 MANY_TERMS = 6

@@ -1,6 +1,7 @@
 """What coded weights take on disk by LZW, as in the paper's size column.
 
-It is that of the `compress` program, with codes of up to 16 bits. It needs no table of frequencies, and more bytes than the entropy coder of a packed file.
+It is that of the `compress` program, with codes of up to 16 bits. It needs no table of frequencies, and more bytes than
+the entropy coder of a packed file.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pipeline.base.errors import InputError, first_line
 from pipeline.base.settings import Model, Stem
 from pipeline.network.hub import fetch
 from pipeline.network.trimming import trim
+from wfn.stem import replace_stem
 
 
 def build(settings: Model, seed: int) -> nn.Module:
@@ -53,16 +54,11 @@ def _check_name(name: str) -> None:
 
 
 def _replace_stem(model: nn.Module, stem: Stem) -> None:
-    """A smaller first convolution for small images, as networks for CIFAR have it."""
-    first = getattr(model, "conv1", None)
-    if not isinstance(first, nn.Conv2d) or not isinstance(getattr(model, "maxpool", None), nn.Module):
-        raise InputError("model.stem: this model has no conv1 and maxpool to replace; allowed for ResNets, else null")
-    model.conv1 = nn.Conv2d(
-        first.in_channels, first.out_channels, stem.kernel, stem.stride, padding=stem.kernel // 2, bias=False
-    )
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm does
-    if not stem.pool:
-        model.maxpool = nn.Identity()
+    try:
+        first = replace_stem(model, **stem.model_dump())
+    except ValueError as error:
+        raise InputError(f"model.stem: {error}; allowed for ResNets, else null") from None
+    nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")  # as timm does
 
 
 def input_settings(settings: Model) -> dict[str, Any]:

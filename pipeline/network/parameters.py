@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.base.metrics import Layer, Role
 from pipeline.base.settings import Fixing
-from wfn.parameters import LAYERS, choose
+from wfn.method.parameters import LAYERS, choose
 
 
 def layers(model: nn.Module) -> Iterator[Layer]:

@@ -29,7 +29,8 @@ STATE = "state.pt"
 # An epoch that ends sooner after the last checkpoint is not worth one.
 SECONDS_BETWEEN = 30.0
 CODE = Path(__file__).parents[2]
-PACKAGES, LOOKING_ON = ("wfn", "pipeline", "stages"), CODE / "pipeline" / "watching"
+PACKAGES = ("wfn", "pipeline", "stages")
+NOT_DECIDING = {CODE / "pipeline" / "watching", CODE / "wfn" / "packed"}
 
 
 def checkpoint_name(settings: Mapping[str, Any], inputs: Sequence[Path]) -> str:
@@ -42,11 +43,11 @@ def checkpoint_name(settings: Mapping[str, Any], inputs: Sequence[Path]) -> str:
 
 
 def code_files() -> list[Path]:
-    """The files of this project that this process has loaded, but for those that only look on."""
+    """The files of this project that this process has loaded, but for those that decide no result."""
     loaded = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
     packages = [CODE / package for package in PACKAGES]
     ours = {path for path in loaded if any(package in path.parents for package in packages)}
-    return sorted(path for path in ours if LOOKING_ON not in path.parents)
+    return sorted(path for path in ours if NOT_DECIDING.isdisjoint(path.parents))
 
 
 class Checkpoint:

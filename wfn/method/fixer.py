@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wfn.centres import Distance
-from wfn.clustering import Mode, cluster
-from wfn.order import StepOrder
-from wfn.parameters import Include, Source, choose, flat
-from wfn.part import FREE, Part
-from wfn.processes import from_first, mean_over_processes
-from wfn.regulariser import Regulariser
-from wfn.rounds import FRACTIONS, Outcome, Round, plan
+from wfn.method.centres import Distance
+from wfn.method.clustering import Mode, cluster
+from wfn.method.order import StepOrder
+from wfn.method.parameters import Include, Source, choose, flat
+from wfn.method.part import FREE, Part
+from wfn.method.processes import from_first, mean_over_processes
+from wfn.method.regulariser import Regulariser
+from wfn.method.rounds import FRACTIONS, Outcome, Round, plan
 
 
 class WeightFixer:
@@ -42,7 +42,7 @@ class WeightFixer:
     delta: the mean relative distance between weights and their value in the last round; alpha: the regulariser's share
     of the task loss, 0 for none; fractions: share of the weights fixed after each round, rising to 1; zero_threshold,
     mode, distance: as in `cluster`; temperature: as in `Regulariser`; include, exclude: which parameters, as `choose`
-    in wfn/parameters.py says.
+    in wfn/method/parameters.py says.
 
     The model's code and the optimiser's stay as they are: hooks around the optimiser's step take the gradients of fixed
     weights away before it and put their values back after it, so they do not move by one bit, whatever the optimiser
@@ -176,7 +176,7 @@ class WeightFixer:
                 )
             if not part.parameter.isfinite().all():
                 raise ValueError(f"{part.name}: holds NaN or infinite weights")
-        values, fixed, chosen = from_first(lambda: self._cluster(round_))
+        values, fixed, chosen, over_budget = from_first(lambda: self._cluster(round_))
         self._codebook, self._usage = np.unique(values[fixed].numpy(), return_counts=True)
         self._hold_(values, fixed)
         for part in self._parts:
@@ -191,13 +191,14 @@ class WeightFixer:
             centres=len(chosen),
             distinct=len(self._codebook),
             entropy=max(0.0, float(-(shares * np.log2(shares)).sum())),
+            over_budget=over_budget / max(1, self._size),
             seconds=time.perf_counter() - start,
         )
         self.outcomes.append(outcome)
         return outcome
 
-    def _cluster(self, round_: Round) -> tuple[Tensor, Tensor, Tensor]:
-        """Values [N], fixed [N] and centres [k] of a pass over all weights, on the CPU."""
+    def _cluster(self, round_: Round) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Values [N], fixed [N], centres [k] and how many are over budget of a pass over all weights, on the CPU."""
         weights = torch.cat([flat(part.parameter).float().cpu() for part in self._parts])
         fixed = torch.cat([part.fixed.cpu() for part in self._parts])
         found = cluster(weights, round_.fraction, round_.delta, fixed=fixed, **self._clustering)
@@ -206,7 +207,8 @@ class WeightFixer:
             values, chosen = values.to(dtype).float(), chosen.to(dtype).float()
         if not chosen.isfinite().all():
             raise ValueError("a centre is too large for the type of a parameter")
-        return values, found.fixed, chosen.unique()
+        over_budget = sum(step.taken for step in found.steps if step.mean_distance > round_.delta)
+        return values, found.fixed, chosen.unique(), over_budget
 
     def _hold_(self, values: Tensor, fixed: Tensor) -> None:
         """From now on the weights marked in `fixed` [N] are `values` [N], in the order of all parameters."""

@@ -32,7 +32,9 @@ class Outcome:
     """What a round did.
 
     fixed: share of all weights that are fixed now. centres: chosen by its clustering pass. distinct: different values
-    of the fixed weights. entropy: of these values, in bits per weight. seconds: of the clustering pass and its writing.
+    of the fixed weights. entropy: of these values, in bits per weight. over_budget: share of all weights that got their
+    value at a mean distance above delta, because no candidate could take any within it; a few far-off ones among them
+    may cost accuracy. seconds: of the clustering pass and its writing.
     """
 
     index: int
@@ -42,6 +44,7 @@ class Outcome:
     centres: int
     distinct: int
     entropy: float
+    over_budget: float
     seconds: float
 
 

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wfn.masked import pull_, put_
-from wfn.parameters import flat, shaped_like
-from wfn.regulariser import Regulariser
+from wfn.method.masked import pull_, put_
+from wfn.method.parameters import flat, shaped_like
+from wfn.method.regulariser import Regulariser
 
 FREE = -1  # in place of an index into the codebook
 

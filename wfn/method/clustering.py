@@ -15,9 +15,9 @@ import torch
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from wfn.centres import Distance, Doubles, Floats, candidate_centres, term_count
-from wfn.piecewise import Pieces, map_constant
-from wfn.walk import Positions, walk
+from wfn.method.centres import Distance, Doubles, Floats, candidate_centres, term_count
+from wfn.method.piecewise import Pieces, map_constant
+from wfn.method.walk import Positions, walk
 
 Mode = Literal["recluster", "incremental"]
 

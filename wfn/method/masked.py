@@ -7,7 +7,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from wfn.threads import CHUNK, follow_torch
+from wfn.method.threads import CHUNK, follow_torch
 
 
 def put_(weights: Tensor, values: Tensor, fixed: Tensor) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import OptState
 
-from wfn.processes import several_processes
+from wfn.method.processes import several_processes
 
 ORDER = "the order is: loss.backward(), with a GradScaler scaler.unscale_(optimizer), pull_(loss), clipping, step()"
 

@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from wfn.centres import Floats
-from wfn.threads import CHUNK, follow_torch
+from wfn.method.centres import Floats
+from wfn.method.threads import CHUNK, follow_torch
 
 
 @njit(inline="always")

@@ -25,9 +25,9 @@ from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from wfn.centres import Distance, Doubles, Floats
-from wfn.rows import put_columns
-from wfn.threads import CHUNK, follow_torch
+from wfn.method.centres import Distance, Doubles, Floats
+from wfn.method.rows import put_columns
+from wfn.method.threads import CHUNK, follow_torch
 
 Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wfn.centres import Floats
+from wfn.method.centres import Floats
 
 Positions = NDArray[np.int64]
 

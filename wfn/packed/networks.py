@@ -1,0 +1,204 @@
+"""The network in a packed file: what it is, and how it is built again, from names that timm knows and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from wfn.packed.decode import unpack
+from wfn.packed.errors import PackedError
+from wfn.packed.file import Source, reading
+from wfn.stem import replace_stem
+
+# Arguments of timm.create_model that say what a network looks like. None names weights, files, addresses or code.
+ARGUMENTS = (
+    *("in_chans", "num_classes", "img_size", "patch_size", "window_size", "global_pool", "output_stride"),
+    *("act_layer", "norm_layer", "drop_rate", "drop_path_rate", "proj_drop_rate", "attn_drop_rate"),
+    *("base_width", "cardinality", "stem_type", "stem_width", "avg_down", "class_token", "qkv_bias", "init_values"),
+)
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+KEYS = ("timm", "arguments", "stem", "classes", "input")
+MAX_SIDE = 1 << 14  # of a picture
+
+
+def load(source: Source, *, limit: int | None = None) -> nn.Module:
+    """The network of a packed file: built by timm, with its weights, on the CPU and ready to predict.
+
+        model = wfn.load("network.wfn")
+        probabilities = model(model.transform(picture)[None]).softmax(-1)
+
+    `model.transform` makes of a Pillow picture what the network takes, float32 [C, H, W]; `model.classes` has the names
+    of the outputs. Each is None where the file does not say. Arguments and errors of `unpack`, and PackedError for a
+    file without a network and for one that its weights do not fit; ImportError where timm is missing.
+    """
+    with reading(source) as reader:
+        told = reader.header.network
+        if told is None:
+            raise PackedError("holds tensors only, no network; wfn.unpack gives them by name")
+        checked = check(told)
+        state = unpack(source, limit=limit)
+        model = _built(checked, state)
+    model.transform = None if checked["input"] is None else transform(checked["input"])  # type: ignore[assignment]
+    model.classes = checked["classes"]
+    return model.eval()
+
+
+def _built(network: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
+    """The network with its weights. It is laid out without memory first, so a file cannot ask for a larger one."""
+    with torch.device("meta"):
+        expected = {name: tuple(tensor.shape) for name, tensor in _create(network).state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    wrong = sorted(name for name, _ in expected.items() ^ found.items())
+    if wrong:
+        shapes = found.get(wrong[0], "no such tensor"), expected.get(wrong[0], "none")
+        raise PackedError(f"{wrong[0]}: {shapes[0]} in the file, {shapes[1]} in {network['timm']}")
+    with torch.random.fork_rng(devices=[]):
+        model = _create(network)
+    model.load_state_dict(state, assign=True)
+    return model
+
+
+def _create(network: Mapping[str, Any]) -> nn.Module:
+    import timm
+
+    try:
+        model = timm.create_model(network["timm"], pretrained=False, **network["arguments"])
+    except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, KeyError) as error:
+        raise PackedError(f"timm cannot build {network['timm']} ({' '.join(str(error).split())[:200]})") from None
+    if network["stem"] is not None:
+        try:
+            replace_stem(model, **network["stem"])
+        except ValueError as error:
+            raise PackedError(f"network.stem: {error}") from None
+    return model
+
+
+def described(network: str | Mapping[str, Any], model: object) -> dict[str, Any]:
+    """What a file says of its network: checked, and where only timm's name is given, read off the model.
+
+    Raises ValueError that names the key that is missing or not allowed.
+    """
+    if isinstance(network, str):
+        network = _read_off(network, model)
+    return check(network)
+
+
+def _read_off(name: str, model: object) -> dict[str, Any]:
+    """Number of channels and classes, and what timm says of pictures, of a model that timm has built."""
+    if not isinstance(model, nn.Module) or not hasattr(model, "num_classes"):
+        raise ValueError(
+            f"network = {name!r}: a model that timm has built is needed with it, or all keys of the network"
+        )
+    from timm.data.config import resolve_data_config
+
+    known = resolve_data_config({}, model=model)
+    channels, height, width = known["input_size"]
+    share = 1.0 if known["crop_mode"] == "squash" else known["crop_pct"]
+    return {
+        "timm": name,
+        "arguments": {"in_chans": channels, "num_classes": int(cast(Any, model).num_classes)},
+        "input": {
+            "channels": channels,
+            **({"squash": [height, width]} if share == 1.0 and known["crop_mode"] == "squash" else {}),
+            **({} if known["crop_mode"] == "squash" else {"shorter": int(min(height, width) / share)}),
+            "interpolation": known["interpolation"],
+            "crop": [height, width],
+            "mean": list(known["mean"])[:channels],
+            "std": list(known["std"])[:channels],
+        },
+    }
+
+
+def check(network: Mapping[str, Any]) -> dict[str, Any]:
+    """All keys of a network, those that may be missing as None. Raises PackedError for what is not allowed."""
+    unknown = sorted(network.keys() - set(KEYS))
+    if unknown:
+        raise PackedError(f"network: {unknown[0]!r} is unknown; allowed: {', '.join(KEYS)}")
+    name, arguments = network.get("timm"), network.get("arguments", {})
+    import timm
+
+    if not isinstance(name, str) or not timm.is_model(name):
+        raise PackedError(f"network.timm = {str(name)[:60]!r}: timm has no such model")
+    if not isinstance(arguments, Mapping):
+        raise PackedError("network.arguments: an object is needed")
+    for key, value in arguments.items():
+        if key not in ARGUMENTS:
+            raise PackedError(f"network.arguments: {str(key)[:60]!r} is not allowed; allowed: {', '.join(ARGUMENTS)}")
+        if not all(
+            isinstance(each, bool | int | float | str) for each in (value if isinstance(value, list) else [value])
+        ):
+            raise PackedError(f"network.arguments.{key}: a number, a word, a truth value or a list of those is needed")
+    return {
+        "timm": name,
+        "arguments": dict(arguments),
+        "stem": _stem(network.get("stem")),
+        "classes": _classes(network.get("classes")),
+        "input": _input(network.get("input")),
+    }
+
+
+def _stem(stem: Any) -> dict[str, Any] | None:
+    if stem is None:
+        return None
+    if not isinstance(stem, Mapping) or stem.keys() != {"kernel", "stride", "pool"} or type(stem["pool"]) is not bool:
+        raise PackedError("network.stem: kernel, stride and pool are needed")
+    return {**{key: _side(stem[key], f"network.stem.{key}", 31) for key in ("kernel", "stride")}, "pool": stem["pool"]}
+
+
+def _classes(classes: Any) -> list[str] | None:
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(each, str) for each in classes)):
+        raise PackedError("network.classes: a list of names is needed")
+    return classes
+
+
+def _input(given: Any) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise PackedError("network.input: an object is needed")
+    resized = [key for key in ("squash", "shorter") if key in given]
+    needed = {"channels", "interpolation", "crop", "mean", "std", *resized}
+    if given.keys() != needed or len(resized) != 1 or given["channels"] not in (1, 3):
+        raise PackedError(
+            "network.input: channels (1 or 3), squash or shorter, interpolation, crop, mean, std are needed"
+        )
+    if given["interpolation"] not in INTERPOLATIONS:
+        raise PackedError(f"network.input.interpolation: allowed: {', '.join(INTERPOLATIONS)}")
+    for key in ("mean", "std"):
+        numbers = given[key]
+        fitting = isinstance(numbers, list) and len(numbers) == given["channels"]
+        if not fitting or not all(type(each) in (int, float) for each in numbers) or (key == "std" and 0 in numbers):
+            raise PackedError(f"network.input.{key}: a number for each channel is needed")
+    pairs = {key: given[key] for key in ("crop", "squash") if key in given}
+    for key, pair in pairs.items():
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise PackedError(f"network.input.{key}: height and width are needed")
+    sides = {key: [_side(side, f"network.input.{key}", MAX_SIDE) for side in pair] for key, pair in pairs.items()}
+    shorter = {"shorter": _side(given["shorter"], "network.input.shorter", MAX_SIDE)} if "shorter" in given else {}
+    return {**given, **sides, **shorter}
+
+
+def _side(value: Any, where: str, most: int) -> int:
+    if type(value) is not int or not 0 < value <= most:
+        raise PackedError(f"{where} = {str(value)[:20]}: allowed: 1 to {most}")
+    return value
+
+
+def transform(wanted: Mapping[str, Any]) -> Callable[[Any], Tensor]:
+    """What becomes of a Pillow picture: float32 [C, H, W]. wanted: `input` of a network, checked."""
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Lambda, Normalize, Resize, ToTensor
+
+    mode = "L" if wanted["channels"] == 1 else "RGB"
+    size: int | Sequence[int] = wanted["shorter"] if "shorter" in wanted else wanted["squash"]
+    return Compose(
+        [
+            Lambda(lambda picture: picture.convert(mode)),
+            Resize(size, InterpolationMode(wanted["interpolation"])),
+            CenterCrop(wanted["crop"]),
+            ToTensor(),
+            Normalize(wanted["mean"], wanted["std"]),
+        ]
+    )
