@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from typer import Option
 from pipeline.base.rates import FOLDER
 from pipeline.base.results import CARD, Run, read_run, write_files
 from pipeline.base.settings import load_settings
+from pipeline.packing.names import packed_name
 from pipeline.report.document import Results, report_files
 from stages.common import folders
 from stages.common.cli import run
@@ -23,11 +25,12 @@ PUBLISHED = Path("paper/published.yaml")
 def report(
     runs: Annotated[Path, Option(help="Folder with the runs of the profile.")],
     out: Annotated[Path, Option(help="Folder for the report.")],
+    packed: Annotated[Path, Option(help="Folder with the packed files that stage pack wrote.")],
     rates: Annotated[Path, Option(help="Folder with the tables of how learning rates were chosen.")] = FOLDER,
 ) -> None:
     """Write the comparison tables, the figures and index.html."""
     settings = load_settings()
-    found = {made.stage: read_run(runs / made.folder) for made in folders.all_runs(settings)}
+    found = {made.stage: _read(made, runs, packed) for made in folders.all_runs(settings)}
 
     def those(made: Sequence[Made]) -> list[Run]:
         return [found[each.stage] for each in made]
@@ -47,6 +50,14 @@ def report(
     )
     write_files(out, report_files(settings, results, PUBLISHED))
     print(f"report: open {out / 'index.html'}")
+
+
+def _read(made: Made, runs: Path, packed: Path) -> Run:
+    """A run whose metrics say the bytes of its packed file as well; a float network is not packed."""
+    found = read_run(runs / made.folder)
+    is_float = made in (folders.baseline(), folders.explore_baseline())
+    size = found.metrics["float_bytes"] if is_float else (packed / packed_name(made.folder)).stat().st_size
+    return replace(found, metrics=found.metrics | {"packed_bytes": size})
 
 
 def _commit() -> str:

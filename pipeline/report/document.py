@@ -157,7 +157,7 @@ def _sections(
         ("Published for this data set and model", "Measured by others.", "published-same"),
         (
             "Accuracy against size",
-            "Size: the whole network with entropy-coded weights, codebooks, tables and buffers. Bars: standard "
+            "Size: the packed file of the whole network. Bars: standard "
             "deviation over n runs, where there is more than one. The front joins what nothing else beats in both.",
             "accuracy-size.svg",
         ),
@@ -244,7 +244,7 @@ def _idle(results: Results) -> str:
 
 def _headline(run: Run, baseline: Run, claims: pd.DataFrame) -> str:
     metrics, verdicts = run.metrics, claims.loc[claims["source"] != OURS, "verdict"]
-    ratio = metrics["float_bytes"] / metrics["coded_bytes"]
+    ratio = metrics["float_bytes"] / metrics["packed_bytes"]
     change = metrics["top1"] - baseline.metrics["top1"]
     return (
         f"{metrics['parameters'] / 1e6:.1f} million weights → {metrics['unique']} values, "

@@ -13,7 +13,7 @@ from pipeline.report.tables import AS_IS
 
 
 def accuracy_against_size(table: pd.DataFrame, test_images: int) -> Figure:
-    """Top-1 against the entropy-coded size, one series per method and alpha, the Pareto front marked.
+    """Top-1 against the size of the packed file, one series per method and alpha, the Pareto front marked.
 
     The baseline is a line. table: as `tables.quantisers` makes it. test_images: how many top-1 is measured on.
     """
@@ -41,9 +41,7 @@ def accuracy_against_size(table: pd.DataFrame, test_images: int) -> Figure:
                 rotation_mode="anchor", fontsize=7,
             )  # fmt: skip
         axes.margins(x=0.1, y=0.25)
-        axes.set(
-            xlabel="Entropy-coded size of the whole network, MB", ylabel=f"Top-1, % of {test_images:,} test images"
-        )
+        axes.set(xlabel="Packed file of the whole network, MB", ylabel=f"Top-1, % of {test_images:,} test images")
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
         return figure
 

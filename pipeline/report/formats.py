@@ -34,7 +34,7 @@ COLUMNS = {
     "zero_share": ("Zeros", "{:.1%}"),
     "index_entropy": ("Index entropy, bits", "{:.2f}"),
     "lzw_megabytes": ("LZW, MB", "{:.2f}"),
-    "megabytes": ("Entropy-coded, MB", "{:.2f}"),
+    "megabytes": ("Packed file, MB", "{:.2f}"),
     "megabytes_spread": ("MB ±", "{:.2f}"),
     "index_entropy_spread": ("Index entropy ±", "{:.2f}"),
     "ratio": ("Smaller than float32, times", "{:.1f}"),

@@ -30,7 +30,7 @@ METHODS = {
 def comparison(baseline: Run, fixed: Sequence[Run], model: str) -> pd.DataFrame:
     """The baseline and every fixed `model`: one row per setting, means over its runs with different seeds.
 
-    drop: top-1 against the baseline, in points. megabytes: the whole network, entropy-coded. The columns *_spread are
+    drop: top-1 against the baseline, in points. megabytes: of the packed file. The columns *_spread are
     standard deviations over the runs, empty for a single one.
     """
     rows = [{"method": "Baseline", **_measured(baseline, baseline)}]
@@ -60,8 +60,8 @@ def _measured(run: Run, baseline: Run) -> dict[str, Any]:
     return {
         **{key: metrics[key] for key in MEASURED},
         "drop": round(metrics["top1"] - baseline.metrics["top1"], 6),
-        "megabytes": metrics["coded_bytes"] / 1e6,
-        "ratio": metrics["float_bytes"] / metrics["coded_bytes"],
+        "megabytes": metrics["packed_bytes"] / 1e6,
+        "ratio": metrics["float_bytes"] / metrics["packed_bytes"],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -95,19 +96,20 @@ def _read_off(name: str, model: object) -> dict[str, Any]:
     from timm.data.config import resolve_data_config
 
     known = resolve_data_config({}, model=model)
-    channels, height, width = known["input_size"]
-    share = 1.0 if known["crop_mode"] == "squash" else known["crop_pct"]
+    channels, *crop = known["input_size"]
+    resized = [math.floor(side / known["crop_pct"]) for side in crop]
+    if known["crop_mode"] not in ("center", "squash") or (known["crop_mode"] == "center" and crop[0] != crop[1]):
+        raise ValueError(f"network = {name!r}: its pictures are cropped in another way; network.input has to be given")
     return {
         "timm": name,
         "arguments": {"in_chans": channels, "num_classes": int(cast(Any, model).num_classes)},
         "input": {
             "channels": channels,
-            **({"squash": [height, width]} if share == 1.0 and known["crop_mode"] == "squash" else {}),
-            **({} if known["crop_mode"] == "squash" else {"shorter": int(min(height, width) / share)}),
+            **({"squash": resized} if known["crop_mode"] == "squash" else {"shorter": resized[0]}),
             "interpolation": known["interpolation"],
-            "crop": [height, width],
-            "mean": list(known["mean"])[:channels],
-            "std": list(known["std"])[:channels],
+            "crop": crop,
+            "mean": list(known["mean"]),
+            "std": list(known["std"]),
         },
     }
 

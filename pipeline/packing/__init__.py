@@ -1,0 +1,1 @@
+"""Packed files of finished networks, to take home."""

@@ -1,0 +1,56 @@
+"""What a packed file says of a network: how it is built, what becomes of a picture, what was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.base.results import Run
+from pipeline.base.settings import Data, Model
+from pipeline.data.recipes import AUTHORS_SQUASHED
+from pipeline.network.build import input_settings
+from wfn.packed.networks import ARGUMENTS
+
+# Of metrics.json and settings.json, what a person who is given the file alone wants to know.
+METRICS = ("top1", "top5", "parameters", "unique", "entropy", "activation_bits")
+SETTINGS = ("method", "bits", "delta", "alpha", "seed")
+
+
+def network_of(run: Run, card: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The network of a run as docs/format.md has it; None where timm alone cannot build it.
+
+    That is so for quantised activations, whose clipping values are no part of timm's networks, and for arguments
+    (`model.options`) that a packed file may not hold.
+    """
+    data, model = Data.model_validate(run.settings["data"]), Model.model_validate(run.settings["model"])
+    if run.metrics.get("activation_bits") is not None or not set(model.options) <= set(ARGUMENTS):
+        return None
+    names = card["class_names"]
+    return {
+        "timm": model.name,
+        "arguments": {"in_chans": model.in_chans, "num_classes": model.num_classes, **model.options},
+        "stem": model.stem.model_dump() if model.stem else None,
+        "classes": names if len(names) == model.num_classes else None,
+        "input": picture_of(data, model, card),
+    }
+
+
+def picture_of(data: Data, model: Model, card: Mapping[str, Any]) -> dict[str, Any]:
+    """What becomes of a test picture (pipeline/data), as docs/format.md has it."""
+    known = card if data.storage == "memory" and data.statistics == "images" else input_settings(model)
+    side, squashed = data.pixels, [data.pixels] * 2
+    resized: dict[str, Any] = {"squash": squashed, "interpolation": "bilinear"}
+    if data.storage == "files" and data.recipe == "authors":
+        resized["squash"] = [round(AUTHORS_SQUASHED * side)] * 2
+    elif data.storage == "files":
+        resized = {"shorter": math.floor(side / known["crop_pct"]), "interpolation": known["interpolation"]}
+    statistics = {key: [float(number) for number in known[key]] for key in ("mean", "std")}
+    return {"channels": data.channels, **resized, "crop": squashed, **statistics}
+
+
+def metadata_of(run: Run, card: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for and what was measured, for people."""
+    chosen = {key: run.settings[key] for key in SETTINGS if run.settings.get(key) is not None}
+    measured = {key: run.metrics[key] for key in METRICS if run.metrics.get(key) is not None}
+    return {"data": card["name"], "test_images": card["test"]["images"], **chosen, **measured}

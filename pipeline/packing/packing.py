@@ -1,0 +1,25 @@
+"""Writing a packed file, and reading it back before it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import wfn
+
+
+def write_packed(
+    path: Path, state: Mapping[str, Tensor], network: Mapping[str, Any] | None, metadata: Mapping[str, Any]
+) -> int:
+    """Write a packed file, its folder too; returns its bytes. Raises RuntimeError unless it reads back bit by bit."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = wfn.pack(state, path, network=network, metadata=metadata)
+    again = wfn.unpack(path, limit=sum(tensor.nbytes for tensor in state.values()))
+    for name, tensor in state.items():
+        if not torch.equal(*(each.contiguous().reshape(-1).view(torch.uint8) for each in (tensor, again[name]))):
+            raise RuntimeError(f"{path}: {name} does not read back as it was")
+    return size
