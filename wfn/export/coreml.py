@@ -23,7 +23,7 @@ FUSING = ("common::fuse_conv_batchnorm", "common::fuse_conv_scale", "common::fus
 
 
 def to_coreml(model: nn.Module, path: str | os.PathLike[str], example: Tensor) -> Report:
-    """Write a network as a Core ML program (.mlpackage) in float32, for iOS 18, macOS 15 and later, one input at a time.
+    """Write a network as a Core ML program (.mlpackage) for iOS 18, macOS 15 and later: float32, one input at a time.
 
     example: inputs [N, ...] as the network takes them. Every weight of a convolution or linear layer that takes few
     values has a palette of its own: Core ML has none that several share. Everything else stays float.

@@ -41,7 +41,7 @@ def to_onnx(model: nn.Module, path: str | os.PathLike[str], example: Tensor, *, 
     Raises ExportError for a check that fails, for more than 65,536 values, where a codebook saves less than a tenth,
     and for a network that cannot be exported; ModuleNotFoundError without the extra `onnx`. `path` is then what it was.
     """
-    need("weight-fixing[onnx]", "onnx", "onnxscript", "onnxruntime")
+    need("the extra weight-fixing[onnx]", "onnx", "onnxscript", "onnxruntime")
     with replacing(Path(path)) as partial:
         subject = Subject(model, example)
         program = trace(subject.network, subject.example)
@@ -87,7 +87,7 @@ def _put_codebook_(graph: onnx.GraphProto, coding: Coding) -> None:
     if not coding.indices:
         return
     kept = [each for each in graph.initializer if each.name not in coding.indices]
-    nodes = []
+    nodes: list[onnx.NodeProto] = []
     kept.append(numpy_helper.from_array(coding.table.numpy(), TABLE))
     for name, indices in coding.indices.items():
         narrow, wide = INDICES.format(name), WIDE.format(name)
@@ -116,7 +116,7 @@ def _stored_values(path: Path, names: Iterable[str]) -> dict[str, Tensor]:
     graph = content.graph
     outputs = {output for node in graph.node for output in node.output}
     present = [name for name in names if name in outputs | {each.name for each in graph.initializer}]
-    needed, nodes = set(present), []
+    needed, nodes = set(present), list[onnx.NodeProto]()
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             needed.update(node.input)

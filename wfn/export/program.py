@@ -56,13 +56,22 @@ def to_exported_program(model: nn.Module, path: str | os.PathLike[str], example:
         subject = Subject(model, example)
         parameters = used_parameters(trace(subject.network, subject.example))
         coding = code(parameters)
-        torch.export.save(trace(Coded(subject.network, coding), subject.example), partial)
+        _save(trace(Coded(subject.network, coding), subject.example), partial)
         program = torch.export.load(partial)
         compare_values(parameters, _stored_values(program.state_dict, parameters))
         with torch.no_grad():
             difference, agreement = compare_logits(subject.logits, program.module()(subject.example))
         size = partial.stat().st_size
     return Report(size, subject.float_bytes, len(coding.table), tuple(coding.indices), difference, agreement)
+
+
+def _save(program: torch.export.ExportedProgram, path: Path) -> None:
+    """Write a program without the examples that it was traced with, and the source lines of who exported it."""
+    program.example_inputs = None
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    with path.open("wb") as file:  # given a path, it would put that name inside
+        torch.export.save(program, file)
 
 
 def _stored_values(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
