@@ -47,7 +47,7 @@ def code(parameters: Mapping[str, Tensor]) -> Coding:
     """The coding of float32 parameters, by name, that makes the smallest file.
 
     Coded is a parameter that repeats its values so often that indices and a table of its own would be smaller than its
-    floats, and every other one whose values the shared table has already.
+    floats, and then every other one for which the shared table grows by less than its indices save.
 
     Raises ExportError where the table would need more than 65,536 values, or where it saves less than a tenth.
     """
@@ -59,26 +59,29 @@ def code(parameters: Mapping[str, Tensor]) -> Coding:
     for index, limit in WIDTHS:
         names = repeating(distinct, sizes, index)
         table = _union([patterns[name] for name in names])
-        if len(table) <= limit:
-            names = [name for name in parameters if name in names or _within(patterns[name], table)]
-            saved = sum(sizes[name] for name in names) * (FLOAT_BYTES - index.itemsize) - len(table) * FLOAT_BYTES
-            if saved > least:
-                best, least = (index, names, table), saved
+        for name in [name for name in parameters if name not in names]:
+            grown = _union([table, patterns[name]])
+            spared = sizes[name] * (FLOAT_BYTES - index.itemsize)
+            if len(grown) <= limit and (len(grown) - len(table)) * FLOAT_BYTES < spared:
+                names, table = [*names, name], grown
+        saved = sum(sizes[name] for name in names) * (FLOAT_BYTES - index.itemsize) - len(table) * FLOAT_BYTES
+        if len(table) <= limit and saved > least:
+            best, least = (index, names, table), saved
     if best is None:
         raise ExportError(_refusal(len(table), limit, len(_union(list(patterns.values()))), whole // FLOAT_BYTES))
     index, names, table = best
     order = table.view(torch.float32).argsort(stable=True)
     places = order.argsort().to(torch.int32)  # of every pattern in the rising table
-    found = {name: places[torch.searchsorted(table, bits(parameters[name]))].to(index) for name in names}
+    found = {
+        name: places[torch.searchsorted(table, bits(parameters[name]))].to(index)
+        for name in parameters
+        if name in names
+    }
     return Coding(table[order].view(torch.float32), found)
 
 
 def _union(patterns: list[Tensor]) -> Tensor:
     return torch.cat([torch.empty(0, dtype=torch.int32), *patterns]).unique()
-
-
-def _within(own: Tensor, table: Tensor) -> bool:
-    return len(own) > 0 and bool(torch.isin(own, table).all())
 
 
 def _refusal(repeated: int, limit: int, distinct: int, size: int) -> str:
