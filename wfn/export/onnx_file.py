@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -51,7 +51,8 @@ def to_onnx(model: nn.Module, path: str | os.PathLike[str], example: Tensor, *, 
         _put_codebook_(content.graph, coding)
         partial.write_bytes(content.SerializeToString())
         compare_values(parameters, _stored_values(partial, parameters))
-        difference, agreement = compare_logits(subject.logits, _run(partial, subject.example))
+        logits = _compute(str(partial), [OUTPUT], {INPUT: subject.example})[OUTPUT]
+        difference, agreement = compare_logits(subject.logits, logits)
         size = partial.stat().st_size
     return Report(size, subject.float_bytes, len(coding.table), tuple(coding.indices), difference, agreement)
 
@@ -114,8 +115,8 @@ def _stored_values(path: Path, names: Iterable[str]) -> dict[str, Tensor]:
         raise ExportError(f"not valid ONNX: {first_line(error)}") from error
     content = onnx.load(path)
     graph = content.graph
-    outputs = {output for node in graph.node for output in node.output}
-    present = [name for name in names if name in outputs | {each.name for each in graph.initializer}]
+    known = {each.name for each in graph.initializer}.union(*(node.output for node in graph.node))
+    present = [name for name in names if name in known]
     needed, nodes = set(present), list[onnx.NodeProto]()
     for node in reversed(graph.node):
         if needed.intersection(node.output):
@@ -125,21 +126,22 @@ def _stored_values(path: Path, names: Iterable[str]) -> dict[str, Tensor]:
     values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in present]
     part = onnx.helper.make_graph(nodes, "parameters", [], values, initializers)
     decoder = onnx.helper.make_model(part, opset_imports=content.opset_import, ir_version=content.ir_version)
-    found = _session(decoder.SerializeToString()).run(present, {})
-    return {name: torch.from_numpy(np.array(value)) for name, value in zip(present, found, strict=True)}
+    return _compute(decoder.SerializeToString(), present, {})
 
 
-def _run(path: Path, example: Tensor) -> Tensor:
-    (logits,) = _session(str(path)).run([OUTPUT], {INPUT: example.numpy()})
-    return torch.from_numpy(logits)
+def _compute(model: str | bytes, outputs: Iterable[str], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Outputs of a model, the path or content of a file, by name, from ONNX Runtime on the CPU.
 
-
-def _session(model: str | bytes) -> Any:
+    Raises ExportError for a model that it does not run.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
+    names = list(outputs)
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        found = session.run(names, {name: each.numpy() for name, each in inputs.items()})
     except Exception as error:
-        raise ExportError(f"ONNX Runtime cannot load the file: {first_line(error)}") from error
+        raise ExportError(f"ONNX Runtime cannot run the file: {first_line(error)}") from error
+    return {name: torch.from_numpy(np.array(value)) for name, value in zip(names, found, strict=True)}
