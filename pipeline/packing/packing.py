@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import wfn
+from wfn import pack, unpack
 
 
 def write_packed(
@@ -17,8 +17,8 @@ def write_packed(
 ) -> int:
     """Write a packed file, its folder too; returns its bytes. Raises RuntimeError unless it reads back bit by bit."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    size = wfn.pack(state, path, network=network, metadata=metadata)
-    again = wfn.unpack(path, limit=sum(tensor.nbytes for tensor in state.values()))
+    size = pack(state, path, network=network, metadata=metadata)
+    again = unpack(path, limit=sum(tensor.nbytes for tensor in state.values()))
     for name, tensor in state.items():
         if not torch.equal(*(each.contiguous().reshape(-1).view(torch.uint8) for each in (tensor, again[name]))):
             raise RuntimeError(f"{path}: {name} does not read back as it was")

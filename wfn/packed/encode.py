@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wfn.packed.file import write
+from wfn.packed.file import Source, write
 from wfn.packed.header import MAX_DIMENSIONS, Codebook, Entry, Header
 from wfn.packed.planes import deflate
 from wfn.packed.streams import encode
@@ -29,7 +28,7 @@ FEW_VALUES = 4096
 
 def pack(
     model_or_state: nn.Module | Mapping[str, Tensor],
-    path: str | os.PathLike[str],
+    path: Source,
     *,
     network: str | Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -40,6 +39,7 @@ def pack(
     them or not; others, and those weights of a partly fixed tensor that have a value of their own, are kept as they
     are. Tied tensors are kept once.
 
+    path: of the file, which replaces an older one once it is complete; or an open binary file.
     network: what `load` builds - the name of a timm model, whose arguments and pictures are then read off the model, or
     all of it as docs/format.md says. metadata: for people, whatever JSON can hold.
 

@@ -30,7 +30,7 @@ def padding(length: int) -> int:
     return -length % ALIGNMENT
 
 
-def write(path: str | os.PathLike[str], header: Header, sections: Sequence[bytes]) -> int:
+def write(target: Source, header: Header, sections: Sequence[bytes]) -> int:
     """Write a file, whole or not at all; returns its length. The header's own `sections` are to be those given here.
 
     Raises ValueError for a header that is too large, OSError where the file cannot be written.
@@ -39,25 +39,34 @@ def write(path: str | os.PathLike[str], header: Header, sections: Sequence[bytes
     if len(plain) > MAX_HEADER:
         raise ValueError(f"network and metadata: the header would have {len(plain)} bytes; allowed: {MAX_HEADER}")
     packed = zlib.compress(plain, 9)
-    parts = [packed, *sections]
-    total = HEADER_AT + sum(len(part) + padding(len(part)) for part in parts)
+    total = HEADER_AT + sum(len(part) + padding(len(part)) for part in (packed, *sections))
     prefix = PREFIX.pack(MAGIC, MAJOR, MINOR, len(packed), total, 0)
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    with _replacing(target) as file:
+        file.write(prefix + struct.pack("<I", zlib.crc32(prefix + packed)))
+        for part in (packed, *sections):
+            file.write(part)
+            file.write(bytes(padding(len(part))))
+    return total
+
+
+@contextmanager
+def _replacing(target: Source) -> Iterator[BinaryIO]:
+    """An open file; that of a path takes its place once it is complete and on the disk."""
+    if not isinstance(target, str | os.PathLike):
+        yield target
+        return
+    path = Path(target)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(prefix + struct.pack("<I", zlib.crc32(prefix + packed)))
-            for part in parts:
-                file.write(part)
-                file.write(bytes(padding(len(part))))
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(target)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    return total
 
 
 def _umask() -> int:
