@@ -1,5 +1,6 @@
 """Stage `track`: log to MLflow what it does not have, after a restore from DVC's cache or a lost database."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,21 +8,31 @@ from typer import Option
 
 from pipeline.base.results import read_run
 from pipeline.base.settings import load_settings
+from pipeline.packing.names import LIST
 from pipeline.watching.labels import label_of
-from pipeline.watching.tracking import complete
+from pipeline.watching.tracking import add_networks, complete
+from stages.common import folders
 from stages.common.cli import run
-from stages.common.folders import all_runs
 
 
 def track(
     runs: Annotated[Path, Option(help="Folder with the runs of the profile.")],
+    packed: Annotated[Path, Option(help="Folder with the packed files that stage pack wrote.")],
     report: Annotated[Path, Option(help="Folder of the report.")],
 ) -> None:
-    """Complete MLflow: every run once, the report with its tables and figures."""
-    made = [(made.stage, read_run(runs / made.folder)) for made in all_runs(load_settings())]
-    made.append(("report", read_run(report)))
-    count = complete([(label_of(stage, run.settings), run) for stage, run in made])
-    print(f"track: {count} of {len(made)} runs were missing in MLflow; `make ui` shows them")
+    """Complete MLflow: every run once, with its packed network, and the report with its tables and figures."""
+    settings = load_settings()
+    found = {made: read_run(runs / made.folder) for made in folders.all_runs(settings)}
+    logged = [*((made.stage, run) for made, run in found.items()), ("report", read_run(report))]
+    count = complete([(label_of(stage, run.settings), run) for stage, run in logged])
+    files = json.loads((packed / LIST).read_text())
+    compared = [*folders.fixed(settings), *folders.variants(settings), *folders.quantised(settings)]
+    loadable = [made for made in compared if files[str(made.folder)]["network"]]
+    networks = add_networks([(found[made], packed / files[str(made.folder)]["file"]) for made in loadable])
+    print(
+        f"track: {count} of {len(logged)} runs were missing in MLflow, {networks} of {len(loadable)} packed networks; "
+        "`make ui` shows them"
+    )
 
 
 if __name__ == "__main__":

@@ -102,9 +102,9 @@ def test_the_library_imports_nothing_of_the_pipeline():
         assert found - set(sys.stdlib_module_names) <= everywhere | own, module
 
 
-def test_only_tracking_imports_mlflow():
+def test_only_what_looks_on_imports_mlflow():
     assert {module for module in MODULES if any(name.startswith("mlflow") for name in imports(module))} == {
-        "pipeline.watching.tracking"
+        f"pipeline.watching.{name}" for name in ("models", "served", "tracking")
     }
 
 

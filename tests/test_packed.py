@@ -339,7 +339,7 @@ HOSTILE = {
     "not deflated": lambda _, sections: sections.__setitem__(3, b"abc"),
     "deflated and more": lambda _, sections: sections.__setitem__(3, sections[3] + b"1"),
     "deflated and cut": lambda _, sections: sections.__setitem__(3, sections[3][:-1]),
-    "a list for a header": lambda header, _: [],
+    "a list for a header": lambda *_: [],
     "no tensors": lambda header, _: {key: header[key] for key in header if key != "tensors"},
     "many codebooks": lambda header, _: header.update(
         codebooks=[{"dtype": "float32", "values": 16_000}] * 9000, tables=list(range(9000))

@@ -1,6 +1,8 @@
-"""Where packed files lie."""
+"""Where packed files lie, and the list of them: by the folder of the run, file, bytes, and what network it loads as."""
 
 from pathlib import Path
+
+LIST = "packed.json"
 
 
 def packed_name(folder: Path) -> Path:

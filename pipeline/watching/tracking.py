@@ -16,6 +16,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -27,11 +28,13 @@ from filelock import FileLock
 from pipeline.base.errors import first_line
 from pipeline.base.results import Run, repository
 from pipeline.watching.labels import Label
+from pipeline.watching.models import NETWORK, save_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KEY = "wfn.key"
+PACKED = "wfn.packed"  # the digest of the packed file that a run has as an artifact
 ARTIFACTS = {".csv", ".json", ".md", ".tex", ".png", ".svg", ".html"}
 LIVE_AFTER = 120.0  # seconds of work
 PARAMS_AT_ONCE = 100  # MLflow's limit per call
@@ -49,17 +52,22 @@ def run_key(run: Run) -> str:
 
 def logged_keys(path: Path) -> set[str]:
     """Keys of the finished, not deleted runs in an MLflow database; empty where there is none."""
+    return set(_logged(path, KEY).values())
+
+
+def _logged(path: Path, tag: str) -> dict[str, str]:
+    """Values of a tag of the finished, not deleted runs in an MLflow database, by the run's id."""
     if not path.exists():
-        return set()
+        return {}
     query = (
-        "select tags.value from tags join runs on runs.run_uuid = tags.run_uuid "
+        "select runs.run_uuid, tags.value from tags join runs on runs.run_uuid = tags.run_uuid "
         "where tags.key = ? and runs.status = 'FINISHED' and runs.lifecycle_stage = 'active'"
     )
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-            return {value for (value,) in connection.execute(query, (KEY,))}
+            return dict(connection.execute(query, (tag,)))
     except sqlite3.DatabaseError:  # not one that MLflow has set up
-        return set()
+        return {}
 
 
 def complete(runs: Sequence[tuple[Label, Run]]) -> int:
@@ -71,6 +79,28 @@ def complete(runs: Sequence[tuple[Label, Run]]) -> int:
         steps = [(step, {str(key): value for key, value in row.items()}) for step, row in enumerate(rows)]
         LiveRun(label, run.settings, after=0, steps=steps).finish(run)
     return len(missing)
+
+
+def add_networks(networks: Sequence[tuple[Run, Path]]) -> int:
+    """Give logged runs their packed files, as models that MLflow loads; returns how many did not have theirs."""
+    ids = {key: run_id for run_id, key in _logged(database(), KEY).items()}
+    have = _logged(database(), PACKED)
+    lacking = []
+    for run, path in networks:
+        run_id, digest = ids.get(run_key(run)), hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        if run_id and have.get(run_id) != digest:
+            lacking.append((run_id, digest, path))
+    try:
+        for run_id, digest, path in lacking:
+            client = _connect()
+            with tempfile.TemporaryDirectory() as folder:
+                model = Path(folder) / NETWORK
+                save_model(path, model)
+                client.log_artifacts(run_id, str(model), NETWORK)
+            client.set_tag(run_id, PACKED, digest)
+    except Exception as error:  # as of every other failure here
+        print(f"warning: MLflow tracking stopped: {first_line(error)}", file=sys.stderr, flush=True)
+    return len(lacking)
 
 
 @contextmanager

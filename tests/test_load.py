@@ -1,0 +1,214 @@
+"""A packed network loads in one line: the same logits as the pipeline's own network, on the same pictures."""
+
+import io
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+import wfn
+from pipeline.base.results import Run
+from pipeline.data.images import decode, normalise
+from pipeline.data.recipes import transforms
+from pipeline.network.build import build, input_settings
+from pipeline.packing.network import network_of, picture_of
+from wfn.packed.errors import PackedError
+from wfn.packed.networks import check, transform
+
+CARD = {"mean": [0.1], "std": [0.3], "class_names": [str(i) for i in range(10)]}
+
+
+def stored(state, network=None, **options):
+    content = io.BytesIO()
+    wfn.pack(state, content, network=network, **options)
+    return content
+
+
+def run(settings, **metrics):
+    return Run(None, metrics, settings.model_dump(mode="json"), None, None)
+
+
+@pytest.fixture
+def picture():
+    """Neither square nor of the size that any network takes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (41, 37, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_a_network_of_the_pipeline(settings, dataset, model):
+    network = network_of(run(settings), dataset.card)
+    wfn.fix(model, delta=0.02)
+    loaded = wfn.load(stored(model.state_dict(), network))
+    images = dataset.test[:20].pixels
+    pictures = [Image.fromarray(image[0].numpy()) for image in images]
+    pixels = torch.stack([loaded.transform(each) for each in pictures])
+    assert torch.equal(pixels, normalise(images, dataset.card["mean"], dataset.card["std"]))
+    with torch.inference_mode():
+        ours, expected = loaded(pixels), model.eval()(pixels)
+    torch.testing.assert_close(ours, expected)
+    assert loaded.classes == dataset.card["class_names"]
+    assert not loaded.training
+
+
+@pytest.mark.parametrize("stem", [{"kernel": 3, "stride": 1, "pool": False}, {"kernel": 5, "stride": 2, "pool": True}])
+def test_another_stem(settings, stem):
+    changed = settings.changed({"model.name": "resnet18", "model.stem": stem})
+    model = build(changed.model, 0).eval()
+    loaded = wfn.load(stored(model.state_dict(), network_of(run(changed), CARD)))
+    pixels = torch.randn(2, 1, 28, 28)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(pixels), model(pixels))
+
+
+class OnePicture:
+    """A source of pictures that has one."""
+
+    labels = np.zeros(1, np.int64)
+
+    def __init__(self, image):
+        self.image = image
+
+    def open(self, i):  # noqa: ARG002
+        return self.image.copy()
+
+    def title(self, i):
+        return str(i)
+
+
+@pytest.mark.parametrize("statistics", ["images", "model"])
+def test_pictures_of_a_data_set_in_memory(settings, picture, statistics):
+    """As the pipeline decodes them: squashed, grey."""
+    changed = settings.changed({"data.statistics": statistics})
+    wanted = picture_of(changed.data, changed.model, CARD)
+    images, _ = decode(OnePicture(picture), [0], 28, 1)
+    known = CARD if statistics == "images" else input_settings(changed.model)
+    expected = normalise(images.pixels, known["mean"], known["std"])[0]
+    assert torch.equal(transform(wanted)(picture), expected)
+
+
+@pytest.mark.parametrize("recipe", ["timm", "authors"])
+@pytest.mark.parametrize("size", [(300, 200), (200, 300), (224, 224)])
+def test_pictures_that_stay_files(settings, recipe, size):
+    changes = {"data.storage": "files", "data.recipe": recipe, "data.pixels": 96, "data.channels": 3}
+    changed = settings.changed({**changes, "model.name": "resnet18", "model.in_chans": 3})
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    expected = transforms(changed.data, input_settings(changed.model))[1](Image.fromarray(pixels))
+    found = transform(picture_of(changed.data, changed.model, CARD))(Image.fromarray(pixels))
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "mobilenetv3_small_050"])
+def test_the_name_of_a_timm_model_is_enough(name):
+    model = timm.create_model(name, num_classes=7).eval()
+    loaded = wfn.load(stored(model, name))
+    config = timm.data.resolve_data_config({}, model=model)
+    pixels = np.random.default_rng(0).integers(0, 256, (260, 250, 3), dtype=np.uint8)
+    expected = timm.data.create_transform(**config)(Image.fromarray(pixels))
+    assert torch.equal(loaded.transform(Image.fromarray(pixels)), expected)
+    with torch.inference_mode():
+        assert torch.equal(loaded(expected[None]), model(expected[None]))
+    assert loaded.classes is None
+
+
+def test_buffers_that_no_file_keeps_are_there():
+    """Swin's tables of positions are made by the model itself."""
+    model = timm.create_model("swin_tiny_patch4_window7_224", num_classes=3, img_size=56, window_size=7).eval()
+    network = {"timm": "swin_tiny_patch4_window7_224", "arguments": {"num_classes": 3, "img_size": 56, "window_size": 7}}
+    loaded = wfn.load(stored(model, network))
+    pixels = torch.randn(1, 3, 56, 56)
+    with torch.inference_mode():
+        assert torch.equal(loaded(pixels), model(pixels))
+
+
+def test_loading_leaves_the_random_state_alone():
+    content = stored(timm.create_model("test_resnet"), "test_resnet")
+    before = torch.get_rng_state()
+    wfn.load(content)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_quantised_activations_cannot_be_built_by_timm(settings):
+    assert network_of(run(settings, activation_bits=3), CARD) is None
+    assert network_of(run(settings.changed({"model.options": {"block_args": 1}})), CARD) is None
+
+
+def test_a_file_without_a_network():
+    with pytest.raises(PackedError, match="holds tensors only, no network"):
+        wfn.load(stored({"a": torch.ones(3)}))
+
+
+def test_weights_of_another_network():
+    state = timm.create_model("test_resnet", num_classes=7).state_dict()
+    with pytest.raises(PackedError, match=r"fc\.bias: \(7,\) in the file, \(8,\) in test_resnet"):
+        wfn.load(stored(state, {"timm": "test_resnet", "arguments": {"num_classes": 8}}))
+    with pytest.raises(PackedError, match="no such tensor in the file"):
+        wfn.load(stored({}, {"timm": "test_resnet"}))
+
+
+def test_a_file_cannot_ask_for_a_large_network():
+    """It is laid out without memory before it is built."""
+    with pytest.raises(PackedError, match="in the file"):
+        wfn.load(stored({}, {"timm": "test_resnet", "arguments": {"num_classes": 10**12}}))
+
+
+FITTING = {
+    "channels": 1,
+    "squash": [28, 28],
+    "interpolation": "bilinear",
+    "crop": [28, 28],
+    "mean": [0.1],
+    "std": [0.3],
+}
+
+
+@pytest.mark.parametrize(
+    ("network", "named"),
+    [
+        ({"timm": "no_such_model"}, "network.timm"),
+        ({"timm": "hf-hub:owner/name"}, "network.timm"),
+        ({"timm": "../../etc"}, "network.timm"),
+        ({"timm": 3}, "network.timm"),
+        ({}, "network.timm"),
+        ({"timm": "resnet18", "code": "import os"}, "'code' is unknown"),
+        *(
+            ({"timm": "resnet18", "arguments": {key: value}}, f"'{key}' is not allowed")
+            for key, value in {
+                "pretrained": True,
+                "checkpoint_path": "/etc/passwd",
+                "pretrained_cfg": {"file": "x"},
+                "pretrained_cfg_overlay": {"url": "x"},
+                "cache_dir": "/",
+                "block": "x",
+            }.items()
+        ),
+        ({"timm": "resnet18", "arguments": {"num_classes": {"a": 1}}}, "arguments.num_classes"),
+        ({"timm": "resnet18", "arguments": []}, "arguments: an object"),
+        ({"timm": "resnet18", "arguments": {"img_size": 3}}, "timm cannot build resnet18"),
+        ({"timm": "resnet18", "stem": {"kernel": 3}}, "network.stem"),
+        ({"timm": "resnet18", "stem": {"kernel": 0, "stride": 1, "pool": True}}, "network.stem.kernel"),
+        ({"timm": "test_vit", "stem": {"kernel": 3, "stride": 1, "pool": True}}, "no conv1 and maxpool"),
+        ({"timm": "resnet18", "classes": [1]}, "network.classes"),
+        ({"timm": "resnet18", "input": []}, "network.input"),
+        ({"timm": "resnet18", "input": FITTING | {"channels": 2}}, "network.input"),
+        ({"timm": "resnet18", "input": FITTING | {"shorter": 3}}, "network.input"),
+        ({"timm": "resnet18", "input": FITTING | {"squash": [28]}}, "network.input.squash"),
+        ({"timm": "resnet18", "input": FITTING | {"squash": [10**6, 1]}}, "network.input.squash"),
+        ({"timm": "resnet18", "input": FITTING | {"interpolation": "x"}}, "network.input.interpolation"),
+        ({"timm": "resnet18", "input": FITTING | {"mean": [0.1, 0.1]}}, "network.input.mean"),
+        ({"timm": "resnet18", "input": FITTING | {"std": [0]}}, "network.input.std"),
+        ({"timm": "resnet18", "input": FITTING | {"std": [True]}}, "network.input.std"),
+    ],
+)
+def test_a_network_is_built_from_an_allow_list(network, named):
+    with pytest.raises(PackedError, match=named):
+        wfn.load(stored({}, network)) if named.startswith(("timm", "no conv1")) else check(network)
+
+
+def test_what_load_would_refuse_is_not_packed(tmp_path):
+    with pytest.raises(ValueError, match="'pretrained' is not allowed"):
+        wfn.pack({}, tmp_path / "x.wfn", network={"timm": "resnet18", "arguments": {"pretrained": True}})
+    with pytest.raises(ValueError, match="a model that timm has built is needed"):
+        wfn.pack({}, tmp_path / "x.wfn", network="resnet18")
+    assert list(tmp_path.iterdir()) == []
