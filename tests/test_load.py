@@ -70,7 +70,7 @@ class OnePicture:
     def __init__(self, image):
         self.image = image
 
-    def open(self, i):  # noqa: ARG002
+    def open(self, i):
         return self.image.copy()
 
     def title(self, i):
@@ -115,7 +115,10 @@ def test_the_name_of_a_timm_model_is_enough(name):
 def test_buffers_that_no_file_keeps_are_there():
     """Swin's tables of positions are made by the model itself."""
     model = timm.create_model("swin_tiny_patch4_window7_224", num_classes=3, img_size=56, window_size=7).eval()
-    network = {"timm": "swin_tiny_patch4_window7_224", "arguments": {"num_classes": 3, "img_size": 56, "window_size": 7}}
+    network = {
+        "timm": "swin_tiny_patch4_window7_224",
+        "arguments": {"num_classes": 3, "img_size": 56, "window_size": 7},
+    }
     loaded = wfn.load(stored(model, network))
     pixels = torch.randn(1, 3, 56, 56)
     with torch.inference_mode():

@@ -22,6 +22,8 @@ from wfn.packed.values import MOST_VALUES, distinct_values, symbols
 # What is deflated keeps about so much of its size: the mantissas of trained weights are noise.
 DEFLATED = 0.9
 TABLE_BITS = 10  # of a value in a table, about
+OVERHEAD_BITS = 8 * 64  # of what a coded tensor has more in the header and between sections, about
+LEAST_GAIN = 0.98
 # Up to so many values, those that occur once are in the codebook too.
 FEW_VALUES = 4096
 
@@ -162,7 +164,7 @@ def _worth_coding(tensors: Sequence[_Tensor]) -> list[bool]:
         used = counts[counts > 0]
         bits = float((used * np.log2(len(tensor.bits) / used)).sum()) + DEFLATED * width * int(counts[-1])
         bits += (width + TABLE_BITS) * float((counts[:-1] / everywhere).sum())  # its share of codebook and table
-        worth.append(bits < DEFLATED * width * len(tensor.bits))
+        worth.append(bits + OVERHEAD_BITS < LEAST_GAIN * DEFLATED * width * len(tensor.bits))
     return worth
 
 

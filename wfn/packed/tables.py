@@ -15,8 +15,8 @@ TOTAL = 1 << SCALE_BITS  # what the frequencies of a table add up to; also the m
 
 Counts = NDArray[np.int64]
 
-# Beyond so many, only neighbours in the order of their entropies are tried as partners that share a table.
-ALL_PAIRS = 512
+# So many tensors of similar entropy are tried as partners that share a table.
+AT_ONCE = 256
 
 
 def frequencies(counts: Counts) -> Counts:
@@ -96,37 +96,48 @@ def shared_tables(counts: Sequence[Counts]) -> list[int]:
 
     A table of its own codes a tensor best, and costs bytes; so groups are joined as long as that saves any.
     """
-    groups: dict[int, Counts] = dict(enumerate(counts))
-    cost = {number: _bits(table) for number, table in groups.items()}
-    member = list(range(len(counts)))
-    order = sorted(groups, key=lambda number: cost[number] / max(1, counts[number].sum()))
-    reach = len(order) if len(order) <= ALL_PAIRS else ALL_PAIRS * ALL_PAIRS // len(order) // 2 + 1
-    saved = {
-        (a, b): cost[a] + cost[b] - _bits(groups[a] + groups[b])
-        for place, a in enumerate(order)
-        for b in order[place + 1 : place + 1 + reach]
-    }
-    while saved and max(saved.values()) > 0:
-        a, b = max(saved, key=lambda pair: saved[pair])
-        groups[a] = groups[a] + groups.pop(b)
-        cost[a] = _bits(groups[a])
-        member = [a if group == b else group for group in member]
-        partners = {other for pair in saved if a in pair or b in pair for other in pair} - {a, b}
-        saved = {pair: bits for pair, bits in saved.items() if not {a, b} & set(pair)}
-        saved |= {(a, other): cost[a] + cost[other] - _bits(groups[a] + groups[other]) for other in partners}
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(member))}
-    return [numbers[group] for group in member]
+    own = _bits(np.stack(counts)) / np.maximum(1, [each.sum() for each in counts])
+    order = np.argsort(own, kind="stable")
+    group_of = [0] * len(counts)
+    found = 0
+    for start in range(0, len(order), AT_ONCE):
+        near = order[start : start + AT_ONCE].tolist()
+        numbers = _joined(np.stack([counts[place] for place in near]))
+        for place, number in zip(near, numbers, strict=True):
+            group_of[place] = found + number
+        found += max(numbers) + 1
+    first_seen = list(dict.fromkeys(group_of))
+    return [first_seen.index(group) for group in group_of]
 
 
-def _bits(counts: Counts) -> float:
-    """About the bits of the symbols coded with a table of their own, and of that table."""
-    used = counts[counts > 0].astype(np.float64)
-    total = used.sum()
-    if not total:
-        return 0.0
-    runs = np.count_nonzero(np.diff(counts > 0))
-    table = 8 * (len(used) + np.count_nonzero(used * TOTAL >= 128 * total) + runs)
-    return float(total * np.log2(total) - (used * np.log2(used)).sum()) + table
+def _joined(counts: Counts) -> list[int]:
+    """The group of each row of counts [M, S], after joining the best pair of groups as long as that saves bits."""
+    counts, alive = counts.copy(), np.ones(len(counts), bool)
+    cost = _bits(counts)
+    saved = np.stack([cost[a] + cost - _bits(counts[a] + counts) for a in range(len(counts))])
+    np.fill_diagonal(saved, -np.inf)
+    group = np.arange(len(counts))
+    while True:
+        a, b = np.unravel_index(np.argmax(saved), saved.shape)
+        if not saved[a, b] > 0:
+            return [int(number) for number in np.unique(group, return_inverse=True)[1]]
+        group[group == b] = a
+        counts[a] += counts[b]
+        alive[b] = False
+        cost[a] = _bits(counts[a])
+        saved[b] = saved[:, b] = -np.inf
+        row = np.where(alive, cost[a] + cost - _bits(counts[a] + counts), -np.inf)
+        row[a] = -np.inf
+        saved[a] = saved[:, a] = row
+
+
+def _bits(counts: Counts) -> NDArray[np.float64]:
+    """About the bits of symbols coded with a table of their own, and of that table, along the last axis of counts."""
+    total = counts.sum(-1, keepdims=True)
+    used = counts > 0
+    symbols = np.where(used, counts * np.log2(total / np.maximum(1, counts), where=used, out=np.zeros(counts.shape)), 0)
+    table = used.sum(-1) + (counts * TOTAL >= 128 * np.maximum(1, total)).sum(-1)
+    return symbols.sum(-1) + 8 * (table + np.count_nonzero(np.diff(used, axis=-1), axis=-1))
 
 
 def starts(table: Counts) -> NDArray[Any]:
