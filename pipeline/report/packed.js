@@ -140,6 +140,8 @@ async function openPacked(buffer) {
   }
   need(zeros() === total, "there is something behind its last section");
   need(sections.length >= 2, "codebooks and tables are missing");
+  const isObject = value => typeof value === "object" && value !== null && !Array.isArray(value);
+  need(isObject(header.metadata) && (header.network === null || isObject(header.network)), "network or metadata is no object");
   const codebooks = readCodebooks(header, sections[0]);
   return { header, sections, codebooks, tables: readTables(header, codebooks, sections[1]), length: total };
 }
@@ -205,9 +207,12 @@ async function* tensorsOf({ header, sections, tables, length }) {
     const { name, dtype, shape } = entry ?? {};
     need(typeof name === "string" && !earlier.has(name), `there are two tensors ${name}`);
     need(list(shape, "a shape").length <= 8, `${name} has more than 8 dimensions`);
-    const count = shape.reduce((product, side) => product * whole(side, 2 ** 48, "a shape"), 1);
+    const product = least => shape.reduce((all, side) => all * Math.max(least, whole(side, 2 ** 48, "a shape")), 1);
+    whole(product(1), 2 ** 48, `${name}: shape`);
+    const count = product(0);
     const size = sizeOf(dtype), ways = ["same", "raw", "table"].filter(way => Object.hasOwn(entry, way));
     need(ways.length === (count ? 1 : 0) || (ways.length === 1 && ways[0] === "same"), `${name}: its values are nowhere`);
+    need(ways[0] === "table" || !("stream" in entry || "others" in entry), `${name}: a stream without a table`);
     earlier.set(name, entry);
     if (ways[0] === "same") {
       const first = earlier.get(entry.same);

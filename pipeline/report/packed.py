@@ -20,8 +20,8 @@ STYLE = """
 SECTION = """<section id="packed">
 <style>{style}</style>
 <h2>Look into a packed file</h2>
-<p class="note">A .wfn file holds a whole network of few values, entropy-coded. It is decoded here, in this browser: nothing
-is uploaded.</p>
+<p class="note">A .wfn file holds a whole network of few values, entropy-coded. It is decoded here, in this browser:
+nothing is uploaded.</p>
 <p class="drop"><label>Drop a file here, or choose one: <input type="file" accept=".wfn"></label></p>
 <p class="note" role="status"></p>
 <div class="contents"></div>
