@@ -112,7 +112,7 @@ async function openPacked(buffer) {
   const major = view.getUint16(8, true), length = view.getUint32(12, true);
   need(major === 1, `it has version ${major} of the format; this page reads version 1`);
   const written = view.getUint32(16, true) + 2 ** 32 * view.getUint32(20, true);
-  need(written === total && 32 + length <= total, `it has ${total} bytes, but ${written} were written: it is cut off or damaged`);
+  need(written === total && 32 + length <= total, `it has ${total} bytes of ${written}: it is cut off or damaged`);
   const packed = bytes.subarray(32, 32 + length);
   need(view.getUint32(28, true) === crc32(bytes.subarray(0, 28), packed), "its header is damaged");
   need(view.getUint32(24, true) === 0, "its header is damaged");
@@ -141,7 +141,8 @@ async function openPacked(buffer) {
   need(zeros() === total, "there is something behind its last section");
   need(sections.length >= 2, "codebooks and tables are missing");
   const isObject = value => typeof value === "object" && value !== null && !Array.isArray(value);
-  need(isObject(header.metadata) && (header.network === null || isObject(header.network)), "network or metadata is no object");
+  need(isObject(header.metadata), "its metadata are no object");
+  need(header.network === null || isObject(header.network), "its network is no object");
   const codebooks = readCodebooks(header, sections[0]);
   return { header, sections, codebooks, tables: readTables(header, codebooks, sections[1]), length: total };
 }
@@ -192,8 +193,8 @@ function readTables(header, codebooks, section) {
   return tables;
 }
 
-// The tensors one after the other: what the header says of each (`entry`), its bit patterns in row-major order (`bits`),
-// and which of them occur how often (`values`, `counts`). Of one that is the same as an earlier one only `entry`.
+// The tensors one after the other: what the header says of each (`entry`), its bit patterns in row-major order
+// (`bits`), and which of them occur how often (`values`, `counts`). Of one that is the `same` as another only `entry`.
 async function* tensorsOf({ header, sections, tables, length }) {
   const earlier = new Map(), unused = new Set(sections.keys());
   unused.delete(0);
@@ -207,16 +208,19 @@ async function* tensorsOf({ header, sections, tables, length }) {
     const { name, dtype, shape } = entry ?? {};
     need(typeof name === "string" && !earlier.has(name), `there are two tensors ${name}`);
     need(list(shape, "a shape").length <= 8, `${name} has more than 8 dimensions`);
-    const product = least => shape.reduce((all, side) => all * Math.max(least, whole(side, 2 ** 48, "a shape")), 1);
+    const sides = shape.map(side => whole(side, 2 ** 48, `${name}: shape`));
+    const product = least => sides.reduce((all, side) => all * Math.max(least, side), 1);
     whole(product(1), 2 ** 48, `${name}: shape`);
     const count = product(0);
     const size = sizeOf(dtype), ways = ["same", "raw", "table"].filter(way => Object.hasOwn(entry, way));
-    need(ways.length === (count ? 1 : 0) || (ways.length === 1 && ways[0] === "same"), `${name}: its values are nowhere`);
+    const onlySame = ways.length === 1 && ways[0] === "same";
+    need(ways.length === (count ? 1 : 0) || onlySame, `${name}: its values are nowhere, or in two places`);
     need(ways[0] === "table" || !("stream" in entry || "others" in entry), `${name}: a stream without a table`);
     earlier.set(name, entry);
-    if (ways[0] === "same") {
+    if (onlySame) {
       const first = earlier.get(entry.same);
-      need(first && first !== entry && first.dtype === dtype && `${first.shape}` === `${shape}`, `${name} is like no earlier tensor`);
+      const alike = first && first !== entry && first.dtype === dtype && `${first.shape}` === `${shape}`;
+      need(alike, `${name} is like no earlier tensor`);
       yield { entry };
       continue;
     }

@@ -112,10 +112,10 @@ function histogramOf(usage) {
     if (text !== undefined) made.textContent = text;
     return made;
   };
-  const caption = `The ${shown.length} values used most, of ${all.length.toLocaleString("en")}, and the share of the coded weights that has each.`;
-  const picture = drawn("svg", {
-    viewBox: `0 0 ${left + width + 80} ${height * shown.length}`, width: left + width + 80, role: "img", "aria-label": caption,
-  });
+  const many = all.length.toLocaleString("en");
+  const caption = `The ${shown.length} values used most, of ${many}, and the share of the coded weights that has each.`;
+  const across = left + width + 80, viewBox = `0 0 ${across} ${height * shown.length}`;
+  const picture = drawn("svg", { viewBox, width: across, role: "img", "aria-label": caption });
   shown.forEach(([value, used], i) => {
     const share = used / total, middle = height * i + 13;
     picture.append(
@@ -139,7 +139,8 @@ function factsOf(packed, { usage, unpacked }) {
   for (const [key, value] of described) fact(Object.hasOwn(KNOWN, key) ? KNOWN[key] : key, String(value));
   fact("Bytes", packed.length.toLocaleString("en"));
   fact("Smaller than its tensors in memory", `${(unpacked / packed.length).toFixed(1)} times`);
-  if (usage.size) fact("Coded weights", `${usage.size.toLocaleString("en")} distinct values, ${entropy([...usage.values()]).toFixed(2)} bits each`);
+  const bits = entropy([...usage.values()]).toFixed(2);
+  if (usage.size) fact("Coded weights", `${usage.size.toLocaleString("en")} distinct values, ${bits} bits each`);
   return facts;
 }
 
@@ -161,7 +162,8 @@ function factsOf(packed, { usage, unpacked }) {
         await new Promise(resolve => setTimeout(resolve));
       });
       if (mine !== latest) return;
-      shown.replaceChildren(factsOf(packed, contents), ...(contents.usage.size ? [histogramOf(contents.usage)] : []), tableOf(contents.layers));
+      const histogram = contents.usage.size ? [histogramOf(contents.usage)] : [];
+      shown.replaceChildren(factsOf(packed, contents), ...histogram, tableOf(contents.layers));
       said.textContent = `${file.name} is whole: ${contents.layers.length} tensors`;
     } catch (error) {
       if (mine !== latest) return;
@@ -171,7 +173,11 @@ function factsOf(packed, { usage, unpacked }) {
   };
 
   input.addEventListener("change", () => input.files.length && show(input.files[0]));
-  for (const kind of ["dragenter", "dragover"]) zone.addEventListener(kind, event => { event.preventDefault(); zone.classList.add("over"); });
+  const over = event => {
+    event.preventDefault();
+    zone.classList.add("over");
+  };
+  for (const kind of ["dragenter", "dragover"]) zone.addEventListener(kind, over);
   for (const kind of ["dragleave", "drop"]) zone.addEventListener(kind, () => zone.classList.remove("over"));
   zone.addEventListener("drop", event => {
     event.preventDefault();
