@@ -10,6 +10,7 @@ from string import Template
 import pandas as pd
 
 from pipeline.report.formats import to_html
+from pipeline.report.packed import packed_section
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -53,21 +54,22 @@ pre { overflow-x: auto; font-size: .8rem; }
 <h1>$title</h1>
 <p class="headline">$headline</p>
 $sections
+$packed
 <script>
 // A click on a heading sorts its table, a second click the other way round; empty cells stay last.
-for (const heading of document.querySelectorAll("th")) {
-  heading.querySelector("button").addEventListener("click", () => {
-    const table = heading.closest("table"), column = heading.cellIndex;
-    const rising = heading.getAttribute("aria-sort") !== "ascending";
-    for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
-    heading.setAttribute("aria-sort", rising ? "ascending" : "descending");
-    const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
-    const order = (a, b) => a === "" || b === "" ? (a === "") - (b === "")
-      : (rising ? 1 : -1) * (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
-    const rows = [...table.tBodies[0].rows].sort((a, b) => order(value(a), value(b)));
-    table.tBodies[0].append(...rows);
-  });
-}
+document.addEventListener("click", event => {
+  const heading = event.target.closest("th button")?.closest("th");
+  if (!heading) return;
+  const table = heading.closest("table"), column = heading.cellIndex;
+  const rising = heading.getAttribute("aria-sort") !== "ascending";
+  for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
+  heading.setAttribute("aria-sort", rising ? "ascending" : "descending");
+  const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+  const order = (a, b) => a === "" || b === "" ? (a === "") - (b === "")
+    : (rising ? 1 : -1) * (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
+  const rows = [...table.tBodies[0].rows].sort((a, b) => order(value(a), value(b)));
+  table.tBodies[0].append(...rows);
+});
 </script>
 </body>
 </html>
@@ -89,6 +91,7 @@ def page(title: str, headline: str, sections: list[Section]) -> str:
         title=html.escape(title),
         headline=html.escape(headline),
         sections="\n".join(_section(section) for section in sections),
+        packed=packed_section(),
     )
 
 

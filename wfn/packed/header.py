@@ -93,7 +93,7 @@ class Header:
 def parse(content: bytes) -> Header:
     """The header that JSON text holds. Raises PackedError, naming key and value, for anything that must not be."""
     try:
-        values = json.loads(content, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        values = json.loads(content.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise PackedError(f"the header is no JSON ({' '.join(str(error).split())})") from None
     whole = _mapping(values, "header")
