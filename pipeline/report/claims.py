@@ -188,7 +188,8 @@ def late_sums(run: Run) -> float:
 
     NaN where there are none.
     """
-    early, last = ((1 - row["order_0"] - row["order_1"]) * row["fixed"] for row in _ends(run))
+    # Shares of a sum of floats: what lies below a billionth is rounding.
+    early, last = (round(1 - row["order_0"] - row["order_1"], 9) * row["fixed"] for row in _ends(run))
     return max(0.0, 1 - early / last) if last > 0 else math.nan
 
 

@@ -76,13 +76,17 @@ document.addEventListener("click", event => {
 """)
 
 
+class Listing(str):
+    """Lines to copy, always in sight."""
+
+
 @dataclass(frozen=True)
 class Section:
-    """One part of the page: a heading, a note below it, and a table, an SVG figure, or text to unfold."""
+    """A part of the page: a heading, a note below it, and a table, an SVG figure, lines to copy, or text to unfold."""
 
     heading: str
     note: str
-    content: pd.DataFrame | bytes | str
+    content: pd.DataFrame | bytes | Listing | str
 
 
 def page(title: str, headline: str, sections: list[Section]) -> str:
@@ -105,6 +109,8 @@ def _body(section: Section) -> str:
         image = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
         alternative = html.escape(section.heading)
         return f'<figure><img alt="{alternative}" src="{image}"><figcaption>{note}</figcaption></figure>'
+    if isinstance(content, Listing):
+        return f'<p class="note">{note}</p>\n<pre>{html.escape(content)}</pre>'
     if isinstance(content, str):
         return f"<details><summary>{note}</summary><pre>{html.escape(content)}</pre></details>"
     return f'<p class="note">{note}</p>\n<div class="table">{to_html(content)}</div>'
