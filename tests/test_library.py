@@ -8,14 +8,28 @@ from conftest import ROOT
 TEXT = (ROOT / "docs" / "library.md").read_text()
 
 
+def code(name):
+    return re.search(rf"<!-- {name}: run by tests/test_library.py -->\n```python\n(.*?)```", TEXT, re.DOTALL)[1]
+
+
+def test_a_packed_file(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code("pack"), names)
+    said = capsys.readouterr().out.splitlines()
+    size = (tmp_path / "network.wfn").stat().st_size
+    assert said[:2] == [f"{size} bytes", "True"]
+    assert f"{size} bytes for {names['contents'].unpacked_bytes}" in said[2]
+    assert names["state"].keys() == names["model"].state_dict().keys()
+
+
 def test_the_small_gpt(capsys):
     """All 242,304 parameters, embeddings tied to the head, end as the few values that the page says."""
-    code = re.search(r"<!-- gpt: run by tests/test_library.py -->\n```python\n(.*?)```", TEXT, re.DOTALL)
     promised = re.search(
         r"ends with (\d+) values .* at ([\d.]+) bits .* loss of ([\d.]+) where it was ([\d.]+\d)", TEXT
     )
     names = {}
-    exec(code[1], names)
+    exec(code("gpt"), names)
     fixer, values = names["fixer"], promised.groups()
     weights = {value for parameter in names["model"].parameters() for value in parameter.flatten().tolist()}
     assert weights == set(fixer.codebook().tolist())
