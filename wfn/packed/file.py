@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from wfn.packed.download import local
 from wfn.packed.errors import PackedError
 from wfn.packed.header import Header, parse
 from wfn.packed.planes import inflate
+from wfn.packed.replacing import replacing
 
 MAGIC = b"\x89WFN\r\n\x1a\n"
 MAJOR, MINOR = 1, 0
@@ -42,28 +43,12 @@ def write(path: str | os.PathLike[str], header: Header, sections: Sequence[bytes
     parts = [packed, *sections]
     total = HEADER_AT + sum(len(part) + padding(len(part)) for part in parts)
     prefix = PREFIX.pack(MAGIC, MAJOR, MINOR, len(packed), total, 0)
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(prefix + struct.pack("<I", zlib.crc32(prefix + packed)))
-            for part in parts:
-                file.write(part)
-                file.write(bytes(padding(len(part))))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(prefix + struct.pack("<I", zlib.crc32(prefix + packed)))
+        for part in parts:
+            file.write(part)
+            file.write(bytes(padding(len(part))))
     return total
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 class Reader:
@@ -118,10 +103,11 @@ class Reader:
 
 @contextmanager
 def reading(source: Source) -> Iterator[Reader]:
-    """A packed file, by its path or as an open binary file; what is wrong with it names the file.
+    """A packed file, by its path, as an open binary file or as hf-hub:owner/name; what is wrong with it names the file.
 
     Raises PackedError for anything but a packed file, OSError for one that cannot be read.
     """
+    source = local(source)
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file, _naming(os.fspath(source)):
             yield Reader(file)
