@@ -59,6 +59,9 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture).astype(np.int64)
     if values.size and not 0 <= values.min() <= values.max() < 1 << 16:
         raise ValueError("grey of 32 bits: nothing says which number is white")
+    transparent = picture.info.get("transparency")  # of a PNG: one level
+    if isinstance(transparent, int):
+        values[values == transparent] = (1 << 16) - 1
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,7 +29,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path}: the kind of file is told by its name; allowed: {FORMS}")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged file makes of the unpickler
         first = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise ValueError(f"{path}: no file of tensors that torch can read ({first[0][:120]})") from None
     for key in NESTED:
