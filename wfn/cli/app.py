@@ -14,7 +14,7 @@ import wfn
 from wfn.cli import describe
 from wfn.cli.errors import InputError, guarded, refusing, say
 from wfn.cli.evaluating import evaluated, labelled_folders
-from wfn.cli.exporting import example_of, export_to
+from wfn.cli.exporting import check_kind, example_of, export_to
 from wfn.cli.networks import described_network
 from wfn.cli.predicting import open_network, predicted
 from wfn.packed.compare import first_difference
@@ -151,6 +151,7 @@ def export(
     pictures: Annotated[Path | None, Option(help="A folder of pictures that the result is checked on.")] = None,
 ) -> None:
     """Write the network for other programs, checked against the packed one."""
+    check_kind(out, plain)
     network = open_network(file)
     if pictures is None:
         typer.echo("checked on noise: --pictures FOLDER has it checked on pictures", err=True)

@@ -16,6 +16,14 @@ ENDINGS = (".onnx", ".pt2", ".mlpackage")
 PICTURES = 8  # that the exported network is compared on
 
 
+def check_kind(out: Path, plain: bool) -> None:
+    """Raise InputError for an ending that is not known, and for `plain` where there is no choice."""
+    if out.suffix not in ENDINGS:
+        raise InputError(f"{out}: the kind of file is told by its name; allowed: {', '.join(ENDINGS)}")
+    if plain and out.suffix != ".onnx":
+        raise InputError(f"{out}: --plain is for .onnx only")
+
+
 def example_of(network: Network, folder: Path | None) -> Tensor:
     """Inputs [N, C, H, W]: some of the pictures of a folder, evenly chosen, or noise with mean 0 and variance 1."""
     if folder is not None:
@@ -28,15 +36,10 @@ def example_of(network: Network, folder: Path | None) -> Tensor:
 
 
 def export_to(out: Path, network: Network, example: Tensor, plain: bool) -> Any:
-    """Write the network; returns the report of `wfn.export`.
+    """Write the network; returns the report of `wfn.export`. Raises InputError for what that refuses.
 
-    plain: floating-point numbers in place of a codebook and indices. Raises InputError for an ending that is not known,
-    for `plain` where there is no choice, and for what the export refuses.
+    plain: floating-point numbers in place of a codebook and indices, for .onnx.
     """
-    if out.suffix not in ENDINGS:
-        raise InputError(f"{out}: the kind of file is told by its name; allowed: {', '.join(ENDINGS)}")
-    if plain and out.suffix != ".onnx":
-        raise InputError(f"{out}: --plain is for .onnx only")
     import wfn.export
 
     with refusing():
