@@ -67,11 +67,11 @@ def _cell(value: Any) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def timm_config(network: Mapping[str, Any], state_outputs: int | None = None) -> dict[str, Any]:
+def timm_config(network: Mapping[str, Any]) -> dict[str, Any]:
     """config.json as timm reads it: architecture, arguments, classes, and what becomes of a picture."""
     known = check(network)
     arguments = dict(known["arguments"])
-    outputs = arguments.pop("num_classes", state_outputs)
+    outputs = arguments.pop("num_classes", None)
     config: dict[str, Any] = {"architecture": known["timm"], "model_args": arguments}
     if outputs is not None:
         config["num_classes"] = outputs
