@@ -112,6 +112,12 @@ def test_the_name_of_a_timm_model_is_enough(name):
     assert loaded.classes is None
 
 
+def test_a_timm_model_for_grey_pictures():
+    model = timm.create_model("test_resnet", in_chans=1).eval()
+    loaded = wfn.load(stored(model, "test_resnet"))
+    assert loaded.transform(Image.new("RGB", (300, 200))).shape == (1, 160, 160)
+
+
 def test_buffers_that_no_file_keeps_are_there():
     """Swin's tables of positions are made by the model itself."""
     model = timm.create_model("swin_tiny_patch4_window7_224", num_classes=3, img_size=56, window_size=7).eval()

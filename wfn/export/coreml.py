@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wfn.export.checks import ExportError, Report, compare_values, first_line, need, replacing
+from wfn.export.checks import ExportError, Report, compare_values, first_line, need
 from wfn.export.coding import repeating
 from wfn.export.tracing import Subject, trace, used_parameters
+from wfn.packed.replacing import replacing
 
 PALETTE = 2**8
 SMALLEST = 1024  # weights with fewer elements are not worth a palette

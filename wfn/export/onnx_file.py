@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wfn.export.checks import ExportError, Report, compare_logits, compare_values, first_line, need, replacing
+from wfn.export.checks import ExportError, Report, compare_logits, compare_values, first_line, need
 from wfn.export.coding import Coding, code
 from wfn.export.tracing import Subject, trace, used_parameters
+from wfn.packed.replacing import replacing
 
 if TYPE_CHECKING:
     import onnx

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from wfn.export.checks import ExportError, Report, compare_logits, compare_values, replacing
+from wfn.export.checks import ExportError, Report, compare_logits, compare_values
 from wfn.export.coding import Coding, code
 from wfn.export.tracing import Subject, trace, used_parameters
+from wfn.packed.replacing import replacing
 
 
 class Coded(nn.Module):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from wfn.packed.download import local
 from wfn.packed.errors import PackedError
 from wfn.packed.header import Header, parse
 from wfn.packed.planes import inflate
+from wfn.packed.replacing import replacing
 
 MAGIC = b"\x89WFN\r\n\x1a\n"
 MAJOR, MINOR = 1, 0
@@ -41,7 +42,7 @@ def write(target: Source, header: Header, sections: Sequence[bytes]) -> int:
     packed = zlib.compress(plain, 9)
     total = HEADER_AT + sum(len(part) + padding(len(part)) for part in (packed, *sections))
     prefix = PREFIX.pack(MAGIC, MAJOR, MINOR, len(packed), total, 0)
-    with _replacing(target) as file:
+    with _opened(target) as file:
         file.write(prefix + struct.pack("<I", zlib.crc32(prefix + packed)))
         for part in (packed, *sections):
             file.write(part)
@@ -50,29 +51,13 @@ def write(target: Source, header: Header, sections: Sequence[bytes]) -> int:
 
 
 @contextmanager
-def _replacing(target: Source) -> Iterator[BinaryIO]:
-    """An open file; that of a path takes its place once it is complete and on the disk."""
-    if not isinstance(target, str | os.PathLike):
-        yield target
-        return
-    path = Path(target)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
+def _opened(target: Source) -> Iterator[BinaryIO]:
+    """An open file to write to; that of a path takes its place once it is complete."""
+    if isinstance(target, str | os.PathLike):
+        with replacing(target) as partial, partial.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    else:
+        yield target
 
 
 class Reader:
@@ -127,10 +112,11 @@ class Reader:
 
 @contextmanager
 def reading(source: Source) -> Iterator[Reader]:
-    """A packed file, by its path or as an open binary file; what is wrong with it names the file.
+    """A packed file, by its path, as an open binary file or as hf-hub:owner/name; what is wrong with it names the file.
 
     Raises PackedError for anything but a packed file, OSError for one that cannot be read.
     """
+    source = local(source)
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file, _naming(os.fspath(source)):
             yield Reader(file)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wfn.packed.decode import unpack
+from wfn.packed.download import local
 from wfn.packed.errors import PackedError
 from wfn.packed.file import Source, reading
 from wfn.stem import replace_stem
@@ -28,13 +29,14 @@ MAX_SIDE = 1 << 14  # of a picture
 def load(source: Source, *, limit: int | None = None) -> nn.Module:
     """The network of a packed file: built by timm, with its weights, on the CPU and ready to predict.
 
-        model = wfn.load("network.wfn")
+        model = wfn.load("network.wfn")  # or "hf-hub:owner/name", from the Hugging Face hub
         probabilities = model(model.transform(picture)[None]).softmax(-1)
 
     `model.transform` makes of a Pillow picture what the network takes, float32 [C, H, W]; `model.classes` has the names
     of the outputs. Each is None where the file does not say. Arguments and errors of `unpack`, and PackedError for a
     file without a network and for one that its weights do not fit; ImportError where timm is missing.
     """
+    source = local(source)
     with reading(source) as reader:
         told = reader.header.network
         if told is None:
@@ -97,6 +99,10 @@ def _read_off(name: str, model: object) -> dict[str, Any]:
 
     known = resolve_data_config({}, model=model)
     channels, *crop = known["input_size"]
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is not None and first.in_channels == 1:  # timm adds up the weights of the colours
+        channels = 1
+        known |= {key: [sum(known[key]) / len(known[key])] for key in ("mean", "std")}
     resized = [math.floor(side / known["crop_pct"]) for side in crop]
     if known["crop_mode"] not in ("center", "squash") or (known["crop_mode"] == "center" and crop[0] != crop[1]):
         raise ValueError(f"network = {name!r}: its pictures are cropped in another way; network.input has to be given")

@@ -1,0 +1,37 @@
+"""A packed file from the Hugging Face hub, downloaded once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+HUB = "hf-hub:"
+FILE = "network.wfn"  # in a repository of the hub
+NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def local(source: Any) -> Any:
+    """What `source` is, a path of the downloaded file where it is "hf-hub:owner/name" or "hf-hub:owner/name@revision".
+
+    The hub is that of HF_ENDPOINT, the folder that of HF_HOME; what was downloaded before is not downloaded again.
+
+    Raises OSError, in one line, where the file cannot be had; ImportError without huggingface_hub.
+    """
+    if not (isinstance(source, str) and source.startswith(HUB)):
+        return source
+    name, _, revision = source.removeprefix(HUB).partition("@")
+    if not NAME.fullmatch(name):
+        raise OSError(f"{source}: {HUB}owner/name is needed")
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(name, FILE, revision=revision or None))
+    except Exception as error:  # its own errors, those of its HTTP library, and the operating system's
+        raise OSError(f"{source}: {FILE} cannot be downloaded ({first_line(error)})") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Type of an exception and the first line that it has."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

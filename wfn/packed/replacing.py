@@ -1,0 +1,31 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Another path to write a file or a folder to, which takes the place of `path` at the end.
+
+    After an error `path` is what it was, and nothing else is left. Raises OSError where its folder is not there or the
+    file cannot be written.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{target}: there is no folder {target.parent}")
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+        partial = Path(folder) / target.name
+        yield partial
+        for written in partial.rglob("*") if partial.is_dir() else (partial,):
+            if written.is_file():
+                with written.open("rb") as file:
+                    os.fsync(file.fileno())
+        if target.is_dir():  # which no other takes the place of
+            target.rename(Path(folder) / "replaced")
+        partial.rename(target)
