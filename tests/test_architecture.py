@@ -17,7 +17,7 @@ MODULES = {
 }
 # A room imports itself and those before it. What only looks on is imported by those that do the work.
 ROOMS = (
-    *("wfn.method", "wfn.stem", "wfn.packed", "wfn", "wfn.export", "wfn.hub", "wfn.cli"),
+    *("wfn.method", "wfn.stem", "wfn.packed", "wfn", "wfn.files", "wfn.export", "wfn.hub", "wfn.cli"),
     *("pipeline.base", "pipeline.watching", "pipeline.data", "pipeline.network", "pipeline.training"),
     *("pipeline.measuring", "pipeline.fixing", "pipeline.methods", "pipeline.comparing"),
     *("pipeline.packing", "pipeline.report"),
@@ -91,6 +91,8 @@ def test_the_library_imports_nothing_of_the_pipeline():
     extras = {
         "wfn.packed.networks": {"timm", "torchvision"},
         "wfn.packed.pictures": {"PIL"},
+        "wfn.packed.download": {"huggingface_hub"},
+        "wfn.files": {"PIL", "safetensors"},
         "wfn.export": {"onnx", "onnxruntime", "coremltools"},
         "wfn.hub": {"huggingface_hub", "timm"},
         "wfn.cli": {"typer", "rich", "PIL", "safetensors", "timm"},

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 import wfn
 from wfn.cli.app import app
-from wfn.packed.pictures import PictureError, find_pictures, read_picture
-from wfn.packed.tensors import read_tensors, write_safetensors
+from wfn.files.pictures import PictureError, find_pictures, read_picture
+from wfn.files.tensors import read_tensors, write_safetensors
 
 CLASSES = ["ant", "bee", "cat", "dog"]
 

@@ -17,9 +17,9 @@ from wfn.cli.evaluating import evaluated, labelled_folders
 from wfn.cli.exporting import check_kind, example_of, export_to
 from wfn.cli.networks import described_network
 from wfn.cli.predicting import open_network, predicted
-from wfn.packed.compare import first_difference
-from wfn.packed.pictures import find_pictures
-from wfn.packed.tensors import FORMS, read_tensors, write_safetensors
+from wfn.files.compare import first_difference
+from wfn.files.pictures import find_pictures
+from wfn.files.tensors import FORMS, read_tensors, write_safetensors
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 

@@ -9,8 +9,8 @@ from typing import ParamSpec
 
 import typer
 
+from wfn.files.pictures import PictureError
 from wfn.packed.errors import PackedError
-from wfn.packed.pictures import PictureError
 
 # What `pip install` is given for a package that is missing.
 BRINGS = {

@@ -12,7 +12,7 @@ import torch
 from wfn.cli.errors import InputError
 from wfn.cli.predicting import Network, predicted
 from wfn.cli.progress import counting
-from wfn.packed.pictures import find_pictures
+from wfn.files.pictures import find_pictures
 
 PARTS = ("validation", "valid", "val", "test")  # of a data set, the first that is there
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wfn.cli.errors import InputError, refusing
 from wfn.cli.predicting import Network
-from wfn.packed.pictures import find_pictures
+from wfn.files.pictures import find_pictures
 
 ENDINGS = (".onnx", ".pt2", ".mlpackage")
 PICTURES = 8  # that the exported network is compared on

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 import wfn
 from wfn.cli.errors import InputError
+from wfn.files.pictures import PictureError, read_picture
 from wfn.packed.download import local
 from wfn.packed.file import reading
-from wfn.packed.pictures import PictureError, read_picture
 
 BATCH = 32
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,7 @@ from wfn.packed.decode import unpack
 from wfn.packed.download import local
 from wfn.packed.errors import PackedError
 from wfn.packed.file import Source, reading
+from wfn.packed.pictures import plain_picture
 from wfn.stem import replace_stem
 
 # Arguments of timm.create_model that say what a network looks like. None names weights, files, addresses or code.
@@ -196,14 +198,13 @@ def _side(value: Any, where: str, most: int) -> int:
 
 
 def transform(wanted: Mapping[str, Any]) -> Callable[[Any], Tensor]:
-    """What becomes of a Pillow picture: float32 [C, H, W]. wanted: `input` of a network, checked."""
+    """What becomes of a Pillow picture of any kind (`plain_picture`): float32 [C, H, W]. wanted: `input`, checked."""
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Lambda, Normalize, Resize, ToTensor
 
-    mode = "L" if wanted["channels"] == 1 else "RGB"
     size: int | Sequence[int] = wanted["shorter"] if "shorter" in wanted else wanted["squash"]
     return Compose(
         [
-            Lambda(lambda picture: picture.convert(mode)),
+            Lambda(partial(plain_picture, channels=wanted["channels"])),
             Resize(size, InterpolationMode(wanted["interpolation"])),
             CenterCrop(wanted["crop"]),
             ToTensor(),

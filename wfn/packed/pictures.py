@@ -1,9 +1,7 @@
-"""Picture files as people have them, as the pictures that a network takes."""
+"""Pictures as people have them, as the pictures that a network takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,12 +10,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-class PictureError(ValueError):
-    """A file that is not read as a picture, named in one line."""
-
-
-def read_picture(path: Path, channels: int) -> Image.Image:
-    """A picture file as Pillow's "L" (`channels` 1) or "RGB" (3), 8 bits a channel.
+def plain_picture(picture: Image.Image, channels: int) -> Image.Image:
+    """A Pillow picture as "L" (`channels` 1) or "RGB" (3), 8 bits a channel.
 
     | in the file                         | becomes                                                        |
     |-------------------------------------|----------------------------------------------------------------|
@@ -32,20 +26,15 @@ def read_picture(path: Path, channels: int) -> Image.Image:
     | several pictures                    | the first                                                      |
     | grey of 32 bits, floating point     | refused: nothing says which number is white                    |
 
-    Raises PictureError for anything that Pillow cannot read to its end.
+    Raises ValueError where nothing says which number is white, OSError and others of Pillow's for a damaged file.
     """
     from PIL import Image, ImageOps
 
-    try:
-        with Image.open(path) as opened:
-            picture = _eight_bits(ImageOps.exif_transpose(opened))
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            return picture.convert("L" if channels == 1 else "RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        problem = str(error).replace(f" {str(path)!r}", "").strip() or type(error).__name__
-        raise PictureError(f"{path}: not read as a picture ({' '.join(problem.split())[:160]})") from None
+    picture = _eight_bits(ImageOps.exif_transpose(picture))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("L" if channels == 1 else "RGB")
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
@@ -63,26 +52,3 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     if isinstance(transparent, int):
         values[values == transparent] = (1 << 16) - 1
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-
-
-def find_pictures(places: Iterable[Path]) -> list[Path]:
-    """The files named, and all of the folders named, below them too, that have a picture's ending; in order of names.
-
-    Raises PictureError for what is not there, and for a folder without pictures.
-    """
-    from PIL import Image
-
-    endings = Image.registered_extensions()
-    found: list[Path] = []
-    for place in places:
-        if not place.is_dir():
-            if not place.exists():
-                raise PictureError(f"{place}: no such file or folder")
-            found.append(place)
-            continue
-        inside = [path for path in sorted(place.rglob("*")) if path.suffix.lower() in endings]
-        visible = [path for path in inside if not any(part[0] == "." for part in path.relative_to(place).parts)]
-        if not visible:
-            raise PictureError(f"{place}: a folder without pictures")
-        found += visible
-    return found

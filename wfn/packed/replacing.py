@@ -26,6 +26,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             if written.is_file():
                 with written.open("rb") as file:
                     os.fsync(file.fileno())
+                written.chmod(0o666 & ~_umask())  # some programs write for their owner alone
         if target.is_dir():  # which no other takes the place of
             target.rename(Path(folder) / "replaced")
         partial.rename(target)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,4 +1,4 @@
-"""Packed networks on the Hugging Face hub: `push` publishes one, `wfn.load("hf-hub:owner/name")` has it."""
+"""Publishing a packed network on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wfn.card import card, timm_config
+from wfn.files.tensors import write_safetensors
+from wfn.hub.card import card, timm_config
 from wfn.packed.decode import inspect, unpack
 from wfn.packed.download import FILE, NAME, first_line
-from wfn.packed.tensors import write_safetensors
 
 
 def push(

@@ -1,0 +1,1 @@
+"""Files as people have them: pictures, and tensors by name."""
