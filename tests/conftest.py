@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent
 # tests of the marker share: long files that do without it fill that time for the other process.
 ORDER = (
     "test_readme_settings.py",
-    *("test_scale.py", "test_benchmarks.py", "test_resume.py", "test_wheel.py"),
+    *("test_scale.py", "test_export.py", "test_benchmarks.py", "test_resume.py", "test_wheel.py"),
     *(
         "test_readme_pictures.py",
         "test_repro.py",
@@ -50,7 +50,10 @@ ORDER = (
     "test_mlflow_page.py",
 )
 # Processes, compilers and installations: `make check` leaves them out.
-SLOW = ("test_scale.py", "test_benchmarks.py", "test_wheel.py", "test_resume.py", "test_library.py", "test_tracking.py")
+SLOW = (
+    *("test_scale.py", "test_benchmarks.py", "test_wheel.py", "test_resume.py", "test_library.py", "test_tracking.py"),
+    *("test_export.py", "test_format.py", "test_hub_packed.py", "test_packed_page.py", "test_served.py"),
+)
 TINY = {
     "model": {"name": "test_resnet"},
     "pretrain": {"epochs": 1, "batch_size": 64},
