@@ -8,8 +8,17 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = [
     line for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL) for line in block.splitlines()
 ]
+# What test_take_home.py runs: the command is installed with the package, not in the environment of a clone.
+HOME = [command for command in COMMANDS if command.startswith("wfn ")]
 # What every clone in the tests begins with, what runs the tests, and what test_mlflow_page.py starts.
-ELSEWHERE = {"make repro", ". .venv/bin/activate", "make test", "make ui"}
+ELSEWHERE = {"make repro", ". .venv/bin/activate", "make test", "make ui", *HOME}
+
+
+def block(name: str) -> str:
+    """The Python block of the README that follows a comment of this name."""
+    return re.search(rf"<!-- {name}: .* -->\n```python\n(.*?)```", README, re.DOTALL)[1]
+
+
 _PLAIN = [command for command in COMMANDS if command not in ELSEWHERE]
 # A person's own pictures, with the profile mine; other settings of the default profile.
 PICTURES = [command for command in _PLAIN if "mine" in command]

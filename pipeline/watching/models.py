@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,12 +19,15 @@ def save_model(packed: Path, folder: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)  # it would advise against a signature without an example
-    pyfunc.save_model(
-        path=str(folder),
-        python_model=str(Path(__file__).with_name("served.py")),
-        artifacts={NETWORK: packed.absolute().as_uri()},
-        code_paths=[str(CODE / "wfn")],
-        signature=ModelSignature(inputs=Schema([ColSpec("binary", "image")])),
-        pip_requirements=[f"{package}=={version(package)}" for package in NEEDED],
-    )
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it advises against a signature without an example
+        pyfunc.save_model(
+            path=str(folder),
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={NETWORK: packed.absolute().as_uri()},
+            code_paths=[str(CODE / "wfn")],
+            signature=ModelSignature(inputs=Schema([ColSpec("binary", "image")])),
+            pip_requirements=[f"{package}=={version(package)}" for package in NEEDED],
+        )
