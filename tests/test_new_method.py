@@ -28,7 +28,7 @@ def test_a_new_method_is_one_module_and_one_line(clone, shell):
     (clone / "pipeline" / "methods" / "halves.py").write_text(DUMMY)
     edited(clone / "params.yaml", "  quantisers:\n", "  quantisers:\n    halves: {method: halves}\n")
     done = shell("dvc repro")
-    assert re.findall(r"Running stage '(.*)'", done.stdout) == ["quantise@halves", "report", "track"]
+    assert re.findall(r"Running stage '(.*)'", done.stdout) == ["quantise@halves", "pack", "report", "track"]
     table = pd.read_csv(clone / "reports" / "mnist5k" / "quantisers.csv").set_index("method")
     codebooks = pd.read_csv(clone / "runs" / "mnist5k" / "quantise" / "halves" / "codebooks.csv")
     assert table.loc["halves", "runs"] == 1
