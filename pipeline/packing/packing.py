@@ -15,7 +15,11 @@ from wfn import pack, unpack
 def write_packed(
     path: Path, state: Mapping[str, Tensor], network: Mapping[str, Any] | None, metadata: Mapping[str, Any]
 ) -> int:
-    """Write a packed file, its folder too; returns its bytes. Raises RuntimeError unless it reads back bit by bit."""
+    """Write a packed file, its folder too; returns its bytes. Raises RuntimeError unless it reads back bit by bit.
+
+    Zeros lose their sign: rounding leaves both, which no product shows, and a file that keeps every bit would pay for.
+    """
+    state = {name: tensor + 0.0 if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     size = pack(state, path, network=network, metadata=metadata)
     again = unpack(path, limit=sum(tensor.nbytes for tensor in state.values()))
