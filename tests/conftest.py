@@ -13,11 +13,13 @@ from typing import Any
 
 import hypothesis
 import pytest
+import timm
 import torch
 import yaml
 from filelock import FileLock
 from playwright.sync_api import Page, sync_playwright
 
+import wfn
 from pipeline.base.settings import Fixing, Quantiser, Settings, load_settings
 from pipeline.comparing.task import Task
 from pipeline.data.dataset import Dataset
@@ -117,6 +119,14 @@ def fabric(settings):
 @pytest.fixture
 def model(settings):
     return build(settings.model, seed=0)
+
+
+def fixed_network(**options: object) -> torch.nn.Module:
+    """timm's smallest ResNet with initial weights, always the same, fixed in one shot."""
+    torch.manual_seed(0)
+    network = timm.create_model("test_resnet", **options)
+    wfn.fix(network, delta=0.03)
+    return network
 
 
 @pytest.fixture

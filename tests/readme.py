@@ -14,9 +14,9 @@ HOME = [command for command in COMMANDS if command.startswith("wfn ")]
 ELSEWHERE = {"make repro", ". .venv/bin/activate", "make test", "make ui", *HOME}
 
 
-def block(name: str) -> str:
-    """The Python block of the README that follows a comment of this name."""
-    return re.search(rf"<!-- {name}: .* -->\n```python\n(.*?)```", README, re.DOTALL)[1]
+def block(name: str, page: str = README) -> str:
+    """The Python block of a page that follows a comment of this name."""
+    return re.search(rf"<!-- {name}: run by [\w/.]+ -->\n```python\n(.*?)```", page, re.DOTALL)[1]
 
 
 _PLAIN = [command for command in COMMANDS if command not in ELSEWHERE]

@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 import yaml
-from conftest import ROOT, clean_environment
+from conftest import ROOT, clean_environment, fixed_network
 from hub_uploads import TOKEN, running_upload_hub
 from huggingface_hub import constants
 from safetensors.torch import load
@@ -35,9 +35,7 @@ def server(monkeypatch, tmp_path):
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
     """A fixed network of 4 classes as a packed file, with what its run would say of it."""
-    torch.manual_seed(0)
-    model = timm.create_model("test_resnet", num_classes=4)
-    wfn.fix(model, delta=0.03)
+    model = fixed_network(num_classes=4)
     path = tmp_path_factory.mktemp("packed") / "small.wfn"
     wfn.pack(model, path, network="test_resnet", metadata={"data": "insects | pets", "top1": 91.3, "delta": 0.03})
     return path

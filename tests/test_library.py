@@ -4,18 +4,15 @@ import re
 
 import pytest
 from conftest import ROOT
+from readme import block
 
 TEXT = (ROOT / "docs" / "library.md").read_text()
-
-
-def code(name):
-    return re.search(rf"<!-- {name}: run by tests/test_library.py -->\n```python\n(.*?)```", TEXT, re.DOTALL)[1]
 
 
 def test_a_packed_file(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(code("pack"), names)
+    exec(block("pack", TEXT), names)
     said = capsys.readouterr().out.splitlines()
     size = (tmp_path / "network.wfn").stat().st_size
     assert said[:2] == [f"{size} bytes", "True"]
@@ -29,7 +26,7 @@ def test_the_small_gpt(capsys):
         r"ends with (\d+) values .* at ([\d.]+) bits .* loss of ([\d.]+) where it was ([\d.]+\d)", TEXT
     )
     names = {}
-    exec(code("gpt"), names)
+    exec(block("gpt", TEXT), names)
     fixer, values = names["fixer"], promised.groups()
     weights = {value for parameter in names["model"].parameters() for value in parameter.flatten().tolist()}
     assert weights == set(fixer.codebook().tolist())

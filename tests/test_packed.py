@@ -344,6 +344,11 @@ HOSTILE = {
     "many codebooks": lambda header, _: header.update(
         codebooks=[{"dtype": "float32", "values": 16_000}] * 9000, tables=list(range(9000))
     ),
+    "many tables of one codebook": lambda header, sections: (
+        header.update(codebooks=[{"dtype": "float32", "values": 16_000}], tables=[0] * 8000)
+        or sections.__setitem__(0, bytes(64_000))
+        or sections.__setitem__(1, b"\x80\x80\x01\x00\xff\x7c" * 8000)
+    ),
     "network is a list": at(("network",), [1]),
     "metadata is a text": at(("metadata",), "1"),
 }
@@ -464,7 +469,9 @@ def test_unpacking_takes_little_more_than_its_result(tmp_path):
     assert memory_beyond(tmp_path, path, 1 << 30) < 64 << 20
 
 
-@pytest.mark.parametrize("name", ["inflates to gigabytes", "many codebooks", "a vast tensor of one value"])
+@pytest.mark.parametrize(
+    "name", ["inflates to gigabytes", "many codebooks", "many tables of one codebook", "a vast tensor of one value"]
+)
 def test_a_bomb_takes_little_memory(tmp_path, name):
     path = tmp_path / "bomb.wfn"
     path.write_bytes(with_header(small(), HOSTILE[name]))

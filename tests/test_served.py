@@ -13,9 +13,8 @@ import urllib.request
 import mlflow
 import pandas as pd
 import pytest
-import timm
 import torch
-from conftest import clean_environment
+from conftest import clean_environment, fixed_network
 from PIL import Image
 from test_tracking import LABEL, client, finished_run, runs
 
@@ -37,10 +36,7 @@ NETWORK = {
 def packed(tmp_path_factory):
     """A small network with weights of some effect, packed."""
     path = tmp_path_factory.mktemp("packed") / "fix.wfn"
-    torch.manual_seed(0)
-    model = timm.create_model("test_resnet", in_chans=1, num_classes=10)
-    wfn.fix(model, delta=0.02)
-    wfn.pack(model, path, network=NETWORK)
+    wfn.pack(fixed_network(in_chans=1, num_classes=10), path, network=NETWORK)
     return path
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import ROOT, clean_environment
+from conftest import ROOT, clean_environment, fixed_network
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -25,9 +25,7 @@ CLASSES = ["ant", "bee", "cat", "dog"]
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """The weights of a fixed network of 4 classes, as torch saves them."""
-    torch.manual_seed(0)
-    model = timm.create_model("test_resnet", num_classes=4)
-    wfn.fix(model, delta=0.03)
+    model = fixed_network(num_classes=4)
     path = tmp_path_factory.mktemp("weights") / "weights.pt"
     torch.save(model.state_dict(), path)
     return path

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from wfn import pack, unpack
+from wfn.files.compare import first_difference
 
 
 def write_packed(
@@ -23,7 +23,7 @@ def write_packed(
     path.parent.mkdir(parents=True, exist_ok=True)
     size = pack(state, path, network=network, metadata=metadata)
     again = unpack(path, limit=sum(tensor.nbytes for tensor in state.values()))
-    for name, tensor in state.items():
-        if not torch.equal(*(each.contiguous().reshape(-1).view(torch.uint8) for each in (tensor, again[name]))):
-            raise RuntimeError(f"{path}: {name} does not read back as it was")
+    difference = first_difference(again, state)
+    if difference:
+        raise RuntimeError(f"{path}: does not read back as it was: {difference}")
     return size

@@ -90,9 +90,11 @@ def add_networks(networks: Sequence[tuple[Run, Path]]) -> int:
         run_id, digest = ids.get(run_key(run)), hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         if run_id and have.get(run_id) != digest:
             lacking.append((run_id, digest, path))
+    if not lacking:
+        return 0
     try:
+        client = _connect()
         for run_id, digest, path in lacking:
-            client = _connect()
             with tempfile.TemporaryDirectory() as folder:
                 model = Path(folder) / NETWORK
                 save_model(path, model)

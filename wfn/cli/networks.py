@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wfn.cli.errors import InputError
-from wfn.packed.networks import described
+from wfn.packed.networks import described, unfit
 
 
 def described_network(name: str | None, state: Mapping[str, Tensor], classes: Path | None) -> dict[str, Any] | None:
@@ -53,33 +53,16 @@ def _from_timm(name: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
         arguments["in_chans"] = first.shape[1]
     with torch.device("meta"):
         model = timm.create_model(name, pretrained=False, **arguments)
-    _check_names(name, state, model.state_dict())
-    told = described(name, model)
-    channels = arguments.get("in_chans", 3)
-    told["arguments"]["in_chans"] = channels
-    if channels != told["input"]["channels"]:
-        told["input"] = _of_grey(told["input"]) if channels == 1 else None
-    return told
+    wrong = unfit(state, model.state_dict(), "the network")
+    if wrong:
+        raise InputError(f"--network {name}: {wrong}")
+    return described(name, model)
 
 
 def _layer(names: Any, state: Mapping[str, Tensor]) -> Tensor | None:
     """The weights of a layer, of the first where timm names several."""
     first = names[0] if isinstance(names, list | tuple) and names else names
     return state.get(f"{first}.weight")
-
-
-def _check_names(name: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    shapes = [{key: tuple(tensor.shape) for key, tensor in each.items()} for each in (state, expected)]
-    wrong = sorted(key for key, _ in shapes[0].items() ^ shapes[1].items())
-    if wrong:
-        found, needed = shapes[0].get(wrong[0], "no such tensor"), shapes[1].get(wrong[0], "none")
-        raise InputError(f"--network {name}: {wrong[0]}: {found} in the file, {needed} in the network")
-
-
-def _of_grey(colour: Mapping[str, Any]) -> dict[str, Any]:
-    """For one channel: the mean of those that timm has for three."""
-    means = {key: [sum(colour[key]) / len(colour[key])] for key in ("mean", "std")}
-    return {**colour, "channels": 1, **means}
 
 
 def _names(path: Path, outputs: int | None) -> list[str]:

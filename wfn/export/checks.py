@@ -9,6 +9,8 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
+from wfn.packed.errors import first_line
+
 TOLERANCE = 1e-4
 
 
@@ -43,12 +45,11 @@ def need(extra: str, *packages: str) -> None:
             raise ModuleNotFoundError(f"{package} is not installed; {extra} brings it", name=package) from error
 
 
-def first_line(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """Type and first line of what an exception, or the one that caused it, says."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return first_line(error)
 
 
 def compare_values(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wfn.export.checks import ExportError, Report, compare_values, first_line, need
+from wfn.export.checks import ExportError, Report, cause, compare_values, need
 from wfn.export.coding import repeating
 from wfn.export.tracing import Subject, trace, used_parameters
 from wfn.packed.replacing import replacing
@@ -47,7 +47,7 @@ def to_coreml(model: nn.Module, path: str | os.PathLike[str], example: Tensor) -
         try:
             _convert(program.run_decompositions({})).save(str(partial))
         except Exception as error:
-            raise ExportError(f"coremltools cannot convert the network: {first_line(error)}") from error
+            raise ExportError(f"coremltools cannot convert the network: {cause(error)}") from error
         compare_values(weights, _matching(weights, _palettes(partial)))
         size = sum(each.stat().st_size for each in partial.rglob("*") if each.is_file())
     longest = max(len(values.unique()) for values in weights.values())

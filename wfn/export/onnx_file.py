@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wfn.export.checks import ExportError, Report, compare_logits, compare_values, first_line, need
+from wfn.export.checks import ExportError, Report, cause, compare_logits, compare_values, need
 from wfn.export.coding import Coding, code
 from wfn.export.tracing import Subject, trace, used_parameters
 from wfn.packed.replacing import replacing
@@ -69,7 +69,7 @@ def _converted(program: ExportedProgram) -> onnx.ModelProto:
         assert exported is not None
         content = exported.model_proto
     except Exception as error:
-        raise ExportError(f"torch.onnx cannot convert the network: {first_line(error)}") from error
+        raise ExportError(f"torch.onnx cannot convert the network: {cause(error)}") from error
     graph = content.graph
     for each in (content, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         each.ClearField("metadata_props")  # the source lines of who exported it
@@ -113,7 +113,7 @@ def _stored_values(path: Path, names: Iterable[str]) -> dict[str, Tensor]:
     try:
         onnx.checker.check_model(path, full_check=True)
     except Exception as error:
-        raise ExportError(f"not valid ONNX: {first_line(error)}") from error
+        raise ExportError(f"not valid ONNX: {cause(error)}") from error
     content = onnx.load(path)
     graph = content.graph
     known = {each.name for each in graph.initializer}.union(*(node.output for node in graph.node))
@@ -144,5 +144,5 @@ def _compute(model: str | bytes, outputs: Iterable[str], inputs: Mapping[str, Te
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         found = session.run(names, {name: each.numpy() for name, each in inputs.items()})
     except Exception as error:
-        raise ExportError(f"ONNX Runtime cannot run the file: {first_line(error)}") from error
+        raise ExportError(f"ONNX Runtime cannot run the file: {cause(error)}") from error
     return {name: torch.from_numpy(np.array(value)) for name, value in zip(names, found, strict=True)}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from wfn.export.checks import ExportError, first_line
+from wfn.export.checks import ExportError, cause
 
 
 class Subject:
@@ -52,7 +52,7 @@ def trace(network: nn.Module, example: Tensor, *, free_batch: bool = True) -> Ex
     try:
         return torch.export.export(network, (inputs,), dynamic_shapes=shapes)
     except Exception as error:
-        raise ExportError(f"torch.export cannot follow the network: {first_line(error)}") from error
+        raise ExportError(f"torch.export cannot follow the network: {cause(error)}") from error
 
 
 def used_parameters(program: ExportedProgram) -> dict[str, Tensor]:

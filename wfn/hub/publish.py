@@ -12,7 +12,8 @@ from typing import Any
 from wfn.files.tensors import write_safetensors
 from wfn.hub.card import card, timm_config
 from wfn.packed.decode import inspect, unpack
-from wfn.packed.download import FILE, NAME, first_line
+from wfn.packed.download import FILE, NAME
+from wfn.packed.errors import first_line
 
 
 def push(

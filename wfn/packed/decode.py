@@ -15,12 +15,14 @@ from wfn.packed.file import Reader, Source, reading
 from wfn.packed.header import CODEBOOKS, TABLES, Entry
 from wfn.packed.planes import inflated
 from wfn.packed.streams import decode_into_
-from wfn.packed.tables import TOTAL, Counts, from_bytes
+from wfn.packed.tables import FREQUENCY, TOTAL, Counts, from_bytes
 from wfn.packed.types import Bits, bits_type, empty, to_bits
 from wfn.packed.values import distinct_values
 
 # A tensor of one value costs no bytes, so what a file unfolds to has to have a limit.
 LIMIT, LIMIT_PER_BYTE = 128 << 20, 32
+# So has what its tables unfold to: runs of zeros cost no bytes either, and a codebook may have any number of tables.
+TABLES_LIMIT = 64 << 20
 
 
 def unpack(source: Source, *, limit: int | None = None) -> dict[str, Tensor]:
@@ -33,11 +35,11 @@ def unpack(source: Source, *, limit: int | None = None) -> dict[str, Tensor]:
     for one beyond the limit; OSError for a file that cannot be read.
     """
     with reading(source) as reader:
-        return dict(_tensors(reader, limit))
+        return dict(tensors(reader, limit))
 
 
-def _tensors(reader: Reader, limit: int | None) -> Iterator[tuple[str, Tensor]]:
-    """Name and values of each tensor; of those that are the same, the same one."""
+def tensors(reader: Reader, limit: int | None) -> Iterator[tuple[str, Tensor]]:
+    """Name and values of each tensor of an open file, as `unpack` says; of those that are the same, the same one."""
     decoder = _Decoder(reader, limit)
     for entry in reader.header.tensors:
         yield entry.name, decoder.tensor(entry)
@@ -55,8 +57,8 @@ class _Decoder:
         self._reader = reader
         self._codebooks = _codebooks(reader)
         sizes = [header.codebooks[book].values + 1 for book in header.tables]
-        if sum(sizes) > allowed:
-            raise PackedError("has larger tables than its tensors can need")
+        if FREQUENCY.itemsize * sum(sizes) > TABLES_LIMIT:
+            raise PackedError(f"has tables of {sum(sizes)} frequencies; allowed: {TABLES_LIMIT // FREQUENCY.itemsize}")
         self._tables = from_bytes(reader.section(TABLES), sizes)
         self._wanted_again = {entry.same for entry in header.tensors}
         self._kept: dict[str, Tensor] = {}
@@ -165,7 +167,7 @@ def inspect(source: Source, *, limit: int | None = None) -> Contents:
     with reading(source) as reader:
         header, layers = reader.header, []
         values, uses = [torch.empty(0, dtype=torch.float64)], [torch.empty(0, dtype=torch.int64)]
-        for entry, (_, tensor) in zip(header.tensors, _tensors(reader, limit), strict=True):
+        for entry, (_, tensor) in zip(header.tensors, tensors(reader, limit), strict=True):
             distinct, counts = distinct_values(to_bits(tensor))
             size = sum(header.sections[section][0] for section in entry.sections)
             layers.append(

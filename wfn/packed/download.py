@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from wfn.packed.errors import first_line
+
 HUB = "hf-hub:"
 FILE = "network.wfn"  # in a repository of the hub
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -29,9 +31,3 @@ def local(source: Any) -> Any:
         return Path(hf_hub_download(name, FILE, revision=revision or None))
     except Exception as error:  # its own errors, those of its HTTP library, and the operating system's
         raise OSError(f"{source}: {FILE} cannot be downloaded ({first_line(error)})") from error
-
-
-def first_line(error: BaseException) -> str:
-    """Type of an exception and the first line that it has."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

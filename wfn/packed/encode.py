@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from wfn.packed.file import Source, write
 from wfn.packed.header import MAX_DIMENSIONS, Codebook, Entry, Header
+from wfn.packed.networks import described
 from wfn.packed.planes import deflate
 from wfn.packed.streams import encode
 from wfn.packed.tables import TOTAL, Counts, frequencies, shared_tables, to_bytes
@@ -47,8 +48,6 @@ def pack(
 
     Raises ValueError that names the tensor, or the key of `network` or `metadata`, that cannot be kept.
     """
-    from wfn.packed.networks import described
-
     state = model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else model_or_state
     told = None if network is None else described(network, model_or_state)
     entries, codebooks, tables, sections = _encoded(state)
@@ -132,22 +131,20 @@ def _sharing(tensors: Sequence[_Tensor]) -> list[list[_Tensor]]:
     groups = []
     for dtype in dict.fromkeys(tensor.entry.dtype for tensor in tensors):
         candidates = [tensor for tensor in tensors if tensor.entry.dtype == dtype]
-        together = [tensor for tensor, worth in zip(candidates, _worth_coding(candidates), strict=True) if worth]
-        alone = [[tensor] for tensor in candidates if tensor not in together and all(_worth_coding([tensor]))]
-        groups += [together, *alone] if together else alone
+        worth = list(zip(candidates, _worth_coding(candidates), strict=True))
+        together = [tensor for tensor, shares in worth if shares]
+        groups += [together] if together else []
+        groups += [[tensor] for tensor, shares in worth if not shares and all(_worth_coding([tensor]))]
     return groups
 
 
-def _values(tensors: Sequence[_Tensor]) -> tuple[Bits, Counts]:
-    """The distinct values [k] of tensors, ascending as numbers without sign, and how often each occurs."""
-    values, places = np.unique(np.concatenate([tensor.distinct for tensor in tensors]), return_inverse=True)
-    counts = np.bincount(places, np.concatenate([tensor.counts for tensor in tensors]), len(values))
-    return values, counts.astype(np.int64)
-
-
 def _codebook(tensors: Sequence[_Tensor]) -> tuple[Bits, Counts]:
-    """The values [k] that tensors share, and how often each occurs: what occurs twice, or all where these are few."""
-    values, counts = _values(tensors)
+    """The values [k] that tensors share, ascending as numbers without sign, and how often each occurs.
+
+    What occurs twice, or all where these are few.
+    """
+    values, places = np.unique(np.concatenate([tensor.distinct for tensor in tensors]), return_inverse=True)
+    counts = np.bincount(places, np.concatenate([tensor.counts for tensor in tensors])).astype(np.int64)
     if len(values) > FEW_VALUES:
         values, counts = values[counts > 1], counts[counts > 1]
     most = np.sort(np.argsort(-counts, kind="stable")[:MOST_VALUES])

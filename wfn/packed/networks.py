@@ -10,8 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from wfn.packed.decode import unpack
-from wfn.packed.download import local
+from wfn.packed.decode import tensors
 from wfn.packed.errors import PackedError
 from wfn.packed.file import Source, reading
 from wfn.packed.pictures import plain_picture
@@ -38,14 +37,12 @@ def load(source: Source, *, limit: int | None = None) -> nn.Module:
     of the outputs. Each is None where the file does not say. Arguments and errors of `unpack`, and PackedError for a
     file without a network and for one that its weights do not fit; ImportError where timm is missing.
     """
-    source = local(source)
     with reading(source) as reader:
         told = reader.header.network
         if told is None:
             raise PackedError("holds tensors only, no network; wfn.unpack gives them by name")
         checked = check(told)
-        state = unpack(source, limit=limit)
-        model = _built(checked, state)
+        model = _built(checked, dict(tensors(reader, limit)))
     model.transform = None if checked["input"] is None else transform(checked["input"])  # type: ignore[assignment]
     model.classes = checked["classes"]
     return model.eval()
@@ -54,16 +51,23 @@ def load(source: Source, *, limit: int | None = None) -> nn.Module:
 def _built(network: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
     """The network with its weights. It is laid out without memory first, so a file cannot ask for a larger one."""
     with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in _create(network).state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    wrong = sorted(name for name, _ in expected.items() ^ found.items())
+        wrong = unfit(state, _create(network).state_dict(), network["timm"])
     if wrong:
-        shapes = found.get(wrong[0], "no such tensor"), expected.get(wrong[0], "none")
-        raise PackedError(f"{wrong[0]}: {shapes[0]} in the file, {shapes[1]} in {network['timm']}")
+        raise PackedError(wrong)
     with torch.random.fork_rng(devices=[]):
         model = _create(network)
     model.load_state_dict(state, assign=True)
     return model
+
+
+def unfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], network: str) -> str | None:
+    """The first name whose shape in a file is not what a network expects, and both; None where the file fits."""
+    shapes = [{name: tuple(tensor.shape) for name, tensor in each.items()} for each in (state, expected)]
+    wrong = sorted(name for name, _ in shapes[0].items() ^ shapes[1].items())
+    if not wrong:
+        return None
+    found, needed = shapes[0].get(wrong[0], "no such tensor"), shapes[1].get(wrong[0], "none")
+    return f"{wrong[0]}: {found} in the file, {needed} in {network}"
 
 
 def _create(network: Mapping[str, Any]) -> nn.Module:
@@ -102,23 +106,25 @@ def _read_off(name: str, model: object) -> dict[str, Any]:
     known = resolve_data_config({}, model=model)
     channels, *crop = known["input_size"]
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    if first is not None and first.in_channels == 1:  # timm adds up the weights of the colours
-        channels = 1
-        known |= {key: [sum(known[key]) / len(known[key])] for key in ("mean", "std")}
+    if first is not None and first.in_channels != channels:
+        channels = first.in_channels
+        if channels == 1:  # timm adds up the weights of the colours
+            known |= {key: [sum(known[key]) / len(known[key])] for key in ("mean", "std")}
     resized = [math.floor(side / known["crop_pct"]) for side in crop]
     if known["crop_mode"] not in ("center", "squash") or (known["crop_mode"] == "center" and crop[0] != crop[1]):
         raise ValueError(f"network = {name!r}: its pictures are cropped in another way; network.input has to be given")
+    picture = {
+        "channels": channels,
+        **({"squash": resized} if known["crop_mode"] == "squash" else {"shorter": resized[0]}),
+        "interpolation": known["interpolation"],
+        "crop": crop,
+        "mean": list(known["mean"]),
+        "std": list(known["std"]),
+    }
     return {
         "timm": name,
         "arguments": {"in_chans": channels, "num_classes": int(cast(Any, model).num_classes)},
-        "input": {
-            "channels": channels,
-            **({"squash": resized} if known["crop_mode"] == "squash" else {"shorter": resized[0]}),
-            "interpolation": known["interpolation"],
-            "crop": crop,
-            "mean": list(known["mean"]),
-            "std": list(known["std"]),
-        },
+        "input": picture if channels in (1, 3) else None,
     }
 
 

@@ -6,6 +6,8 @@ that every machine and language decodes the same; docs/format.md has the rule.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -49,7 +51,7 @@ def _encode(symbols, table, start, states, words):  # type: ignore[no-untyped-de
     return used
 
 
-def decode_into_(bits: Bits, stream: bytes, table: Counts, codebook: Bits, others: Bits) -> None:
+def decode_into_(bits: Bits, stream: bytes, table: NDArray[Any], codebook: Bits, others: Bits) -> None:
     """Write the values of a stream into `bits` [n]: those of the codebook [S - 1] that its symbols name, or `others`.
 
     Raises PackedError where stream or others do not end with the last value.
@@ -65,39 +67,17 @@ def decode_into_(bits: Bits, stream: bytes, table: Counts, codebook: Bits, other
     step_of = (table[symbol_of].astype(np.uint32) << 16) | (np.arange(TOTAL) - starts(table)[symbol_of]).astype(
         np.uint32
     )
-    values = np.append(codebook, codebook[:1] if len(codebook) else np.zeros(1, codebook.dtype))
-    decode = _decode_eight if count == 8 else _decode_one
-    if not decode(bits, states, words, symbol_of, step_of, values, others):
+    values = np.append(codebook, codebook.dtype.type(0))  # the last one stands for what is in `others`
+    if not _decode(bits, states, words, symbol_of, step_of, values, others):
         raise PackedError("a stream does not end where it should")
 
 
 @njit(cache=True, nogil=True)
-def _decode_one(bits, states, words, symbol_of, step_of, values, others):  # type: ignore[no-untyped-def]
-    state, word, other = np.uint32(states[0]), 0, 0
+def _decode(bits, states, words, symbol_of, step_of, values, others):  # type: ignore[no-untyped-def]
+    """Decode all values; False where words or others run out, are left over, or a state ends elsewhere."""
+    word, other, escape, turn = 0, 0, len(values) - 1, len(states) - 1  # 1 or 8 states
     for i in range(len(bits)):
-        slot = state & np.uint32(TOTAL - 1)
-        step = step_of[slot]
-        state = (step >> np.uint32(16)) * (state >> np.uint32(SCALE_BITS)) + (step & np.uint32(0xFFFF))
-        if state < np.uint32(LOWEST):
-            if word == len(words) - 1:
-                return False
-            state = (state << np.uint32(16)) | np.uint32(words[word])
-            word += 1
-        symbol = symbol_of[slot]
-        bits[i] = values[symbol]
-        if symbol == len(values) - 1:
-            if other == len(others):
-                return False
-            bits[i] = others[other]
-            other += 1
-    return state == LOWEST and word == len(words) - 1 and other == len(others)
-
-
-@njit(cache=True, nogil=True)
-def _decode_eight(bits, states, words, symbol_of, step_of, values, others):  # type: ignore[no-untyped-def]
-    word, other, escape = 0, 0, len(values) - 1
-    for i in range(len(bits)):
-        lane = i & 7
+        lane = i & turn
         state = states[lane]
         slot = state & np.uint32(TOTAL - 1)
         step = step_of[slot]
@@ -115,7 +95,7 @@ def _decode_eight(bits, states, words, symbol_of, step_of, values, others):  # t
                 return False
             bits[i] = others[other]
             other += 1
-    for lane in range(8):
-        if states[lane] != LOWEST:
+    for state in states:
+        if state != LOWEST:
             return False
     return word == len(words) - 1 and other == len(others)

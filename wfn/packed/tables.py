@@ -13,6 +13,8 @@ from wfn.packed.errors import PackedError
 SCALE_BITS = 14
 TOTAL = 1 << SCALE_BITS  # what the frequencies of a table add up to; also the most symbols that it can tell apart
 
+FREQUENCY = np.dtype(np.uint16)  # in a table that has been read
+
 Counts = NDArray[np.int64]
 
 # So many tensors of similar entropy are tried as partners that share a table.
@@ -58,7 +60,7 @@ def _varint(number: int) -> bytes:
     return bytes([*written, number])
 
 
-def from_bytes(section: bytes, sizes: Sequence[int]) -> list[Counts]:
+def from_bytes(section: bytes, sizes: Sequence[int]) -> list[NDArray[np.uint16]]:
     """The tables that a section holds, one after the other: frequencies [S] for each of `sizes` S.
 
     Raises PackedError where they do not add up to 16,384 each, and where the section is not used up.
@@ -78,9 +80,11 @@ def from_bytes(section: bytes, sizes: Sequence[int]) -> list[Counts]:
                 return number
 
     for size in sizes:
-        table, place = np.zeros(size, np.int64), 0
+        table, place = np.zeros(size, FREQUENCY), 0
         while place < size:
             frequency = varint()
+            if frequency > TOTAL:
+                break
             table[place] = frequency
             place += 1 if frequency else 1 + varint()
         if place != size or table.sum() != TOTAL:
@@ -140,6 +144,6 @@ def _bits(counts: Counts) -> NDArray[np.float64]:
     return symbols.sum(-1) + 8 * (table + np.count_nonzero(np.diff(used, axis=-1), axis=-1))
 
 
-def starts(table: Counts) -> NDArray[Any]:
+def starts(table: NDArray[Any]) -> NDArray[Any]:
     """The sum of the frequencies before each symbol [S]."""
     return np.cumsum(table) - table
