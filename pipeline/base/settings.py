@@ -159,6 +159,7 @@ class Data(Section):
     statistics: Literal["images", "model"]
     pixels: Annotated[int, Field(ge=8)]
     channels: Literal[1, 3]
+    max_megapixels: Annotated[float, Field(gt=0, le=10_000)]
     test_share: Annotated[float, Field(gt=0, lt=1)]
     shift: Annotated[int, Field(ge=0)]
     flip: bool
@@ -188,11 +189,15 @@ class Stem(Section):
 
 
 class Model(Section):
-    """A timm image classifier and where its weights come from."""
+    """A timm image classifier and where its weights come from.
+
+    num_classes: None for as many as the images have.
+    """
 
     name: str
+    module: Path | None
     in_chans: Count
-    num_classes: Annotated[int, Field(ge=2)]
+    num_classes: Annotated[int, Field(ge=2)] | None
     stem: Stem | None
     checkpoint: str | None
     pretrained: bool
