@@ -1,4 +1,4 @@
-# `make repro` reproduces the results, `make check` checks the code in a minute, `make test` all of it, the pipeline
+# `make home` makes one network to take home, `make repro` reproduces the results, `make check` checks the code in a minute, `make test` all of it, the pipeline
 # included. Each sets up what it needs.
 
 UV_VERSION := 0.13.9
@@ -11,7 +11,13 @@ RUN = $(UV) run --frozen
 
 PYTEST = OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: repro check test lint format ui
+.PHONY: home repro check test lint format ui
+
+# One network of few values, its packed file and its page: of the profile that params.yaml names, or of your own pictures,
+# with PICTURES=folder (a folder in it for every class) and MODEL=name of a timm model.
+home: .venv
+	@$(RUN) python -m stages.own
+	$(RUN) dvc repro home
 
 repro: .venv
 	@$(RUN) python -m stages.check

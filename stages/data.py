@@ -1,18 +1,15 @@
 """Stage `data`: the profile's data set, split and written once."""
 
-from pathlib import Path
-from typing import Annotated
-
-from typer import Option
-
 from pipeline.base.settings import load_settings
 from pipeline.data import memory, streaming
-from stages.common.cli import run
+from stages.common.cli import Out, run
+from stages.common.folders import DATA, RUNS
 
 
-def data(out: Annotated[Path, Option(help="Folder for the images and their card.")]) -> None:
+def data(out: Out = None) -> None:
     """Split the profile's data set and write it with a card that describes it."""
     settings = load_settings()
+    out = out or RUNS / settings.profile / DATA
     if settings.data.storage == "memory":
         dataset = memory.prepare(settings.data, settings.seed)
         memory.save(dataset, out)

@@ -2,31 +2,28 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
-
-from typer import Option
 
 from pipeline.base.results import CARD
 from pipeline.base.settings import load_settings
 from pipeline.training.checkpoint import several_runs
 from pipeline.training.device import seed_torch
 from stages.common.baseline import make_baseline
-from stages.common.cli import run
+from stages.common.cli import Out, Runs, run
 from stages.common.fixed import make_fixed
-from stages.common.work import Places, device_and_data
+from stages.common.folders import DATA, RUNS, Places
+from stages.common.work import device_and_data
 
 
-def explore(
-    data: Annotated[Path, Option(help="Folder that stage data wrote.")],
-    out: Annotated[Path, Option(help="Folder for a folder of every run.")],
-) -> None:
+def explore(runs: Runs = None, out: Out = None) -> None:
     """Fix a small network with every combination of the grid, one after the other; what is done is done once."""
     settings = load_settings()
+    runs = runs or RUNS / settings.profile
+    data, out = runs / DATA, out or runs / "explore"
     small, cells = settings.for_explore(), settings.explored()
     fabric, dataset = device_and_data(small, data)
     decides = small.of_baseline() | {name: cell.of_fixing() for name, cell in cells.items()}
-    with several_runs(fabric, out, decides, [data / CARD]) as runs:
-        baseline = runs.make(
+    with several_runs(fabric, out, decides, [data / CARD]) as made:
+        baseline = made.make(
             "baseline",
             lambda out: make_baseline("explore@baseline", small, fabric, dataset, Places(data, out, out)),
         )
@@ -36,7 +33,7 @@ def explore(
             make_fixed(f"explore@{name}", cells[name], fabric, dataset, Places(data, baseline, out))
 
         for number, name in enumerate(cells, 1):
-            runs.make(name, partial(make, name=name))
+            made.make(name, partial(make, name=name))
             fabric.print(f"explore: {number} of {len(cells)} networks")
 
 

@@ -1,27 +1,18 @@
 """Stages `fix`, `repeats`, `sweep` and `variants`: fix the baseline network to few shared values."""
 
-from pathlib import Path
-from typing import Annotated
-
-from typer import Option
-
 from pipeline.base.settings import load_settings
-from stages.common.cli import Changes, Stage, changes, run
+from stages.common.cli import Changes, Out, Runs, Stage, changes, run
 from stages.common.fixed import make_fixed
-from stages.common.work import Places, device_and_data, stage_name
+from stages.common.folders import places
+from stages.common.work import device_and_data
 
 
-def fix(
-    data: Annotated[Path, Option(help="Folder that stage data wrote.")],
-    baseline: Annotated[Path, Option(help="Folder that stage pretrain wrote.")],
-    out: Annotated[Path, Option(help="Folder for the fixed network, its metrics and tables.")],
-    stage: Stage = "fix",
-    change: Changes = [],  # noqa: B006
-) -> None:
+def fix(stage: Stage = "fix", runs: Runs = None, out: Out = None, change: Changes = []) -> None:  # noqa: B006
     """Fix every weight of the baseline network to few shared values, round by round."""
-    settings = load_settings().for_stage(stage).changed(changes(change))
-    fabric, dataset = device_and_data(settings, data)
-    make_fixed(stage_name(stage), settings, fabric, dataset, Places(data, baseline, out))
+    given = load_settings()
+    settings, where = given.for_stage(stage).changed(changes(change)), places(given, stage, runs, out)
+    fabric, dataset = device_and_data(settings, where.data)
+    make_fixed(stage, settings, fabric, dataset, where)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,19 @@
 """Stage `quantise`: the baseline network quantised by another method."""
 
-from pathlib import Path
-from typing import Annotated
-
-from typer import Option
-
 from pipeline.base.settings import load_settings
-from stages.common.cli import run
+from stages.common.cli import Out, Runs, Stage, run
+from stages.common.folders import places
 from stages.common.quantised import Named, make_quantised
-from stages.common.work import Places, device_and_data, stage_name
+from stages.common.work import device_and_data
 
 
-def quantise(
-    data: Annotated[Path, Option(help="Folder that stage data wrote.")],
-    baseline: Annotated[Path, Option(help="Folder that stage pretrain wrote.")],
-    name: Annotated[str, Option(help="One of baselines.quantisers in params.yaml.")],
-    out: Annotated[Path, Option(help="Folder for the quantised network, its metrics and tables.")],
-) -> None:
-    """Quantise the baseline network by the method that baselines.quantisers has under this name."""
-    settings, quantiser = load_settings().for_quantiser(name)
-    fabric, dataset = device_and_data(settings, data)
-    named = Named(stage_name(f"quantise@{name}"), name, quantiser)
-    make_quantised(named, settings, fabric, dataset, Places(data, baseline, out))
+def quantise(stage: Stage, runs: Runs = None, out: Out = None) -> None:
+    """Quantise the baseline network as one of baselines.quantisers says: --stage quantise@NAME."""
+    given = load_settings()
+    where, name = places(given, stage, runs, out), stage.partition("@")[2]
+    settings, quantiser = given.for_quantiser(name)
+    fabric, dataset = device_and_data(settings, where.data)
+    make_quantised(Named(stage, name, quantiser), settings, fabric, dataset, where)
 
 
 if __name__ == "__main__":

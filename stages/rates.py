@@ -19,28 +19,30 @@ from pipeline.base.settings import load_settings
 from pipeline.training.checkpoint import several_runs
 from pipeline.training.device import seed_torch
 from stages.common.baseline import make_baseline
-from stages.common.cli import run
+from stages.common.cli import Out, Runs, run
 from stages.common.fixed import make_fixed
+from stages.common.folders import DATA, RUNS, Places
 from stages.common.quantised import Named, make_quantised
-from stages.common.work import Places, device_and_data
+from stages.common.work import device_and_data
 
 
 def rates(
-    data: Annotated[Path, Option(help="Folder that stage data wrote.")],
-    out: Annotated[Path, Option(help="Folder for a folder of every run.")],
+    runs: Runs = None,
+    out: Out = None,
     table: Annotated[Path, Option(help="Folder for the table, a CSV file named after the profile.")] = FOLDER,
     method: Annotated[list[str], Option(help="This one alone, others stay as the table has them; repeatable.")] = [],  # noqa: B006
 ) -> None:
     """Train every method at every rate, and say which rates to write into the profile."""
     settings = load_settings()
     settings = settings.repeated(settings.rates.repeat)
+    data, out = (runs or RUNS / settings.profile) / DATA, out or RUNS / "rates" / settings.profile
     cells, known = candidates(settings, method), table / f"{settings.profile}.csv"
     fabric, dataset = device_and_data(settings, data)
     dataset = dataset.held_out(settings.rates.validation_share, settings.seed)
     decides = settings.model_dump(mode="json") | {"method": method}
     rows = []
-    with several_runs(fabric, out, decides, [data / CARD]) as runs:
-        baseline = runs.make(
+    with several_runs(fabric, out, decides, [data / CARD]) as made:
+        baseline = made.make(
             "baseline",
             lambda out: make_baseline("rates@baseline", settings, fabric, dataset, Places(data, out, out)),
         )
@@ -55,7 +57,7 @@ def rates(
 
         for cell in cells:
             try:
-                metrics = json.loads((runs.make(cell.name, partial(make, cell=cell)) / METRICS).read_text())
+                metrics = json.loads((made.make(cell.name, partial(make, cell=cell)) / METRICS).read_text())
             except DivergedError as error:
                 fabric.print(f"rates: {cell.name}: {error}")
                 metrics = None

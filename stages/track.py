@@ -12,16 +12,19 @@ from pipeline.packing.names import LIST
 from pipeline.watching.labels import label_of
 from pipeline.watching.tracking import add_networks, complete
 from stages.common import folders
-from stages.common.cli import run
+from stages.common.cli import Packed, Runs, run
+from stages.common.folders import PACKED, REPORTS, RUNS
 
 
 def track(
-    runs: Annotated[Path, Option(help="Folder with the runs of the profile.")],
-    packed: Annotated[Path, Option(help="Folder with the packed files that stage pack wrote.")],
-    report: Annotated[Path, Option(help="Folder of the report.")],
+    runs: Runs = None,
+    packed: Packed = None,
+    report: Annotated[Path | None, Option(help="What stage report wrote; reports/PROFILE without it.")] = None,
 ) -> None:
     """Complete MLflow: every run once, with its packed network, and the report with its tables and figures."""
     settings = load_settings()
+    runs, packed = runs or RUNS / settings.profile, packed or PACKED / settings.profile
+    report = report or REPORTS / settings.profile
     found = {made: read_run(runs / made.folder) for made in folders.all_runs(settings)}
     logged = [*((made.stage, run) for made, run in found.items()), ("report", read_run(report))]
     count = complete([(label_of(stage, run.settings), run) for stage, run in logged])

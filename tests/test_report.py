@@ -133,12 +133,14 @@ def results(tmp_path_factory):
         "fix": dataclasses.replace(fixed[0], images_per_second=400.0),
         "variants@one-shot": one_shot,
     }
-    return Results(baseline, fixed, [one_shot], QUANTISED, small, explored, made, CARD, RATES, commit="0123abcd")
+    file, commit = Path("packed/mnist5k/fix.wfn"), "0123abcd"
+    compared = {"variants": [one_shot], "quantised": QUANTISED, "explore_baseline": small, "explored": explored}
+    return Results(baseline, fixed, made, CARD, file, commit, **compared, rates=RATES, published=PUBLISHED)
 
 
 @pytest.fixture
 def files(settings, results):
-    return report_files(settings, results, PUBLISHED)
+    return report_files(settings, results)
 
 
 def test_throughput_is_compared_with_plain_training(results):
@@ -454,7 +456,7 @@ def test_the_page_holds_everything_itself(files):
 
 
 def test_without_exploring(settings, results):
-    files = report_files(settings, dataclasses.replace(results, explored=[]), PUBLISHED)
+    files = report_files(settings, dataclasses.replace(results, explored=[]))
     assert not any(name.startswith("exploration") for name in files)
 
 
@@ -470,7 +472,7 @@ def test_the_report_is_complete_and_repeatable(files, settings, results):
     texts = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")}
     texts |= {f"{name}.csv" for name in DRAWN_ONLY}
     assert files.keys() == pictures | texts | {"index.html", "metrics.json", "settings.json"}
-    assert report_files(settings, results, PUBLISHED) == files
+    assert report_files(settings, results) == files
 
 
 def test_every_method_of_the_default_profile_has_three_runs():

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 from torch import Tensor
 
+from pipeline.base.results import WEIGHTS, Run
+from pipeline.packing.network import metadata_of, network_of
 from wfn import pack, unpack
 from wfn.files.compare import first_difference
 
@@ -27,3 +30,15 @@ def write_packed(
     if difference:
         raise RuntimeError(f"{path}: does not read back as it was: {difference}")
     return size
+
+
+def pack_run(found: Run, card: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Pack the network of a run; returns its bytes, and the timm model that it loads as, if any.
+
+    card: of the data set. Raises RuntimeError as `write_packed` does.
+    """
+    state, network = safetensors.torch.load_file(found.folder / WEIGHTS), network_of(found, card)
+    return {
+        "bytes": write_packed(path, state, network, metadata_of(found, card)),
+        "network": network and network["timm"],
+    }

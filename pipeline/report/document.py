@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +28,29 @@ DRAWN_ONLY = {"distribution", "moved"}
 class Results:
     """Everything that a report is made of.
 
-    fixed: the run of stage `fix` first, then its repeats and the sweep. variants, quantised: those of these stages.
-    made: every run by its DVC stage, in the order of the pipeline. card: of the data set. rates: the choice of learning
-    rates, empty where none was made. commit: of the code that made the report.
+    Sizes are in the runs' metrics (`with_size`). fixed: the run of stage `fix` first, then its repeats and the sweep.
+    made: every run by its DVC stage, in the order of the pipeline. card: of the data set. file: that of `fix`, packed.
+    commit: of the code that made the report. variants, quantised, explored: those of these stages. rates: the choice of
+    learning rates. published: the file of published figures. Without any of these: the page of one network.
     """
 
     baseline: Run
     fixed: Sequence[Run]
-    variants: Sequence[Run]
-    quantised: Sequence[Run]
-    explore_baseline: Run
-    explored: Sequence[Run]
     made: Mapping[str, Run]
     card: Mapping[str, Any]
-    rates: pd.DataFrame
+    file: Path
     commit: str
+    variants: Sequence[Run] = ()
+    quantised: Sequence[Run] = ()
+    explore_baseline: Run | None = None
+    explored: Sequence[Run] = ()
+    rates: pd.DataFrame | None = None
+    published: Path | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nothing to compare the fixed network with but its baseline."""
+        return not (self.variants or self.quantised or self.explored or len(self.fixed) > 1)
 
     @property
     def test_images(self) -> int:
@@ -61,14 +69,20 @@ class Results:
         return 0.0 if layout is None else float(layout["idle"].sum() / layout["weights"].sum())
 
 
-def report_files(settings: Settings, results: Results, published_file: Path) -> dict[str, bytes]:
+def with_size(run: Run, packed: Path | None) -> Run:
+    """A run whose metrics say the bytes of its packed file as well; of a float network, which has none, its own."""
+    size = packed.stat().st_size if packed else run.metrics["float_bytes"]
+    return replace(run, metrics=run.metrics | {"packed_bytes": size})
+
+
+def report_files(settings: Settings, results: Results) -> dict[str, bytes]:
     """Every file of the report, name -> content."""
-    frames = _frames(settings, results, published_file)
+    frames = _frames(settings, results)
     pictures = _pictures(results, frames)
     files = {f"{name}.{kind}": render(picture, kind) for name, picture in pictures.items() for kind in ("svg", "png")}
     sections = _sections(settings, results, frames, files)
     title = f"Weight fixing: {settings.model.name} on {settings.data.name}"
-    texts = {"index.html": page(title, _headline(settings, results, frames["comparison"], frames["claims"]), sections)}
+    texts = {"index.html": page(title, _headline(settings, results, frames), sections)}
     for name, frame in frames.items():
         texts[f"{name}.csv"] = to_csv(frame).decode()
         if name not in DRAWN_ONLY:
@@ -79,7 +93,7 @@ def report_files(settings: Settings, results: Results, published_file: Path) -> 
     return files | {name: text.encode() for name, text in texts.items()} | summary
 
 
-def _frames(settings: Settings, results: Results, published_file: Path) -> dict[str, pd.DataFrame]:
+def _frames(settings: Settings, results: Results) -> dict[str, pd.DataFrame]:
     """The tables by name; one without rows is left out."""
     main, baseline = results.fixed[0], results.baseline
     layout = baseline.layers
@@ -87,27 +101,35 @@ def _frames(settings: Settings, results: Results, published_file: Path) -> dict[
         raise FileNotFoundError(f"{main.folder}, {baseline.folder}: iterations.csv, centres.csv, layers.csv are needed")
     before, after = weights.read_parameters(baseline, layout), weights.read_weights(main, layout)
     comparison = tables.comparison(baseline, results.trained, settings.model.name)
-    compared = tables.quantisers(baseline, [*results.fixed, *results.variants], results.quantised)
-    exploration = tables.explored(results.explore_baseline, results.explored)
-    same, elsewhere = tables.published(published_file, settings.data.name, settings.model.name)
-    again = [run for run in results.fixed if _same_setting(run, main)]
     frames = {
-        "claims": claims(settings, compared, again, exploration),
+        **({} if results.alone else _compared(settings, results, comparison)),
         "comparison": comparison,
-        "published": tables.beside_published(comparison, same),
-        "published-same": same,
-        "published-elsewhere": elsewhere,
-        "quantisers": compared,
         "fates": tables.fates(main),
         "representation": tables.representation(results.fixed, layout),
-        "exploration": exploration,
-        "rates": results.rates.assign(method=results.rates["method"].replace(tables.METHODS | {FIXING: "WFN"})),
         "layers": weights.layerwise(layout, before, after),
         "distribution": weights.distribution(before, after),
         "moved": weights.moved(before, after),
         "provenance": tables.provenance(results.made),
     }
     return {name: frame for name, frame in frames.items() if len(frame)}
+
+
+def _compared(settings: Settings, results: Results, comparison: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The tables of what the fixed network is compared with: other settings, other methods, what others published."""
+    main = results.fixed[0]
+    compared = tables.quantisers(results.baseline, [*results.fixed, *results.variants], results.quantised)
+    small, rates, published = results.explore_baseline, results.rates, results.published
+    exploration = tables.explored(small, results.explored) if small else pd.DataFrame()
+    again = [run for run in results.fixed if _same_setting(run, main)]
+    frames = {"claims": claims(settings, compared, again, exploration), "quantisers": compared}
+    frames["exploration"] = exploration
+    if published is not None:
+        same, elsewhere = tables.published(published, settings.data.name, settings.model.name)
+        frames["published"] = tables.beside_published(comparison, same)
+        frames |= {"published-same": same, "published-elsewhere": elsewhere}
+    if rates is not None:
+        frames["rates"] = rates.assign(method=rates["method"].replace(tables.METHODS | {FIXING: "WFN"}))
+    return frames
 
 
 def _same_setting(run: Run, other: Run) -> bool:
@@ -118,12 +140,16 @@ def _pictures(results: Results, frames: dict[str, pd.DataFrame]) -> dict[str, Fi
     main, images = results.fixed[0], results.test_images
     assert main.iterations is not None
     assert main.centres is not None
-    return {
-        "accuracy-size": figures.accuracy_against_size(frames["quantisers"], images),
+    pictures = {
         "rounds": rounds(main.iterations, main.centres),
         "layers": figures.layerwise(frames["layers"]),
         "what-changed": figures.what_changed(frames["distribution"], frames["moved"], frames["layers"]),
-    } | ({"exploration": figures.exploration(frames["exploration"], images)} if results.explored else {})
+    }
+    if "quantisers" in frames:
+        pictures["accuracy-size"] = figures.accuracy_against_size(frames["quantisers"], images)
+    if "exploration" in frames:
+        pictures["exploration"] = figures.exploration(frames["exploration"], images)
+    return pictures
 
 
 def _sections(
@@ -132,7 +158,7 @@ def _sections(
     """The page's parts in order: a heading, a note, and a table or a figure by name."""
     main = results.fixed[0]
     setting = f"δ = {settings.delta:g}, α = {settings.alpha:g}, seed {settings.seed}"
-    explore = results.explore_baseline.settings["model"]["name"]
+    explore = settings.explore.model
     explore_rounds = len(results.explored[0].settings["fixing"]["fractions"]) if results.explored else 0
     parts = [
         (
@@ -222,21 +248,22 @@ def _sections(
         for heading, note, name in parts
         if name in files or name in frames
     ]
+    opening = 0 if results.alone else 1
     return [
-        *sections[:1],
-        _take_home(settings, main),
-        *sections[1:],
+        *sections[:opening],
+        _take_home(results),
+        *sections[opening:],
         Section("Settings", "params.yaml and the profile", json.dumps(settings.model_dump(mode="json"), indent=2)),
     ]
 
 
-def _take_home(settings: Settings, main: Run) -> Section:
+def _take_home(results: Results) -> Section:
     """The main network's packed file, and the lines that load it."""
-    path = f"packed/{settings.profile}/fix.wfn"
-    size = main.metrics["packed_bytes"]
+    metrics, path = results.fixed[0].metrics, results.file
+    size = metrics["packed_bytes"]
     return Section(
         "Take the network home",
-        f"{path}: {size / 1e6:.2f} MB ({size:,} bytes) for {main.metrics['float_bytes'] / 1e6:.2f} MB as float32, with "
+        f"{path}: {size / 1e6:.2f} MB ({size:,} bytes) for {metrics['float_bytes'] / 1e6:.2f} MB as float32, with "
         "the names of the classes and what becomes of a picture. A line of Python loads it, a command tries it on a "
         "picture; docs/export.md has ONNX and others.",
         Listing(
@@ -261,17 +288,26 @@ def _idle(results: Results) -> str:
     return f" At this size of images {share:.0%} of the weights meet nothing but padding." if share else ""
 
 
-def _headline(settings: Settings, results: Results, comparison: pd.DataFrame, claims: pd.DataFrame) -> str:
+def _headline(settings: Settings, results: Results, frames: Mapping[str, pd.DataFrame]) -> str:
     """What the main setting cost and saved, means over its runs, and how many claims hold."""
+    comparison = frames["comparison"]
     same = (comparison["delta"] == settings.delta) & (comparison["alpha"] == settings.alpha)
-    main, verdicts = comparison[same].iloc[0], claims.loc[claims["source"] != OURS, "verdict"]
+    main = comparison[same].iloc[0]
     runs = f" Means over {main['runs']} runs." if main["runs"] > 1 else ""
     return (
         f"{results.fixed[0].metrics['parameters'] / 1e6:.1f} million weights → {main['unique']:.0f} values, "
         f"{main['entropy']:.2f} bits each, {main['ratio']:.1f} × smaller, "
-        f"{main['drop']:+.1f} points (top-1 {main['top1']:.1f} %).{runs} Of the paper's claims "
-        f"{(verdicts == HOLDS).sum()} of {(verdicts != UNMEASURED).sum()} measured here hold."
+        f"{main['drop']:+.1f} points (top-1 {main['top1']:.1f} %).{runs}{_verdicts(frames)}"
     )
+
+
+def _verdicts(frames: Mapping[str, pd.DataFrame]) -> str:
+    """A sentence on the paper's claims, where there are any."""
+    if "claims" not in frames:
+        return ""
+    verdicts = frames["claims"].loc[frames["claims"]["source"] != OURS, "verdict"]
+    held, measured = (verdicts == HOLDS).sum(), (verdicts != UNMEASURED).sum()
+    return f" Of the paper's claims {held} of {measured} measured here hold."
 
 
 def _summary(comparison: pd.DataFrame) -> dict[str, float | int]:

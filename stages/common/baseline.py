@@ -18,7 +18,8 @@ from pipeline.network.layout import layer_table
 from pipeline.network.weights import load_checkpoint
 from pipeline.training import loop
 from pipeline.training.work import Job, at_work
-from stages.common.work import Places, Result, write_run
+from stages.common.folders import Places
+from stages.common.work import Result, write_run
 
 
 def make_baseline(stage: str, settings: Settings, fabric: Fabric, dataset: Dataset, places: Places) -> None:

@@ -6,6 +6,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,12 @@ import yaml
 from pipeline.base.errors import InputError
 
 Changes = Annotated[list[str], typer.Option("--set", help="key=value instead of the one in params.yaml; repeatable.")]
-Stage = Annotated[str, typer.Option(help="The stage of dvc.yaml whose settings apply, as in variants@one-shot.")]
+Stage = Annotated[
+    str, typer.Option("--stage", envvar="DVC_STAGE", help="The stage of dvc.yaml that is run, as in variants@one-shot.")
+]
+Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of the profile's runs; runs/PROFILE without it.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for what is made; the stage's own without it.")]
+Packed = Annotated[Path | None, typer.Option("--packed", help="What stage pack wrote; packed/PROFILE without it.")]
 
 
 def changes(given: Sequence[str]) -> dict[str, Any]:

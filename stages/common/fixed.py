@@ -12,7 +12,8 @@ from pipeline.fixing.rounds import fix_network
 from pipeline.fixing.summary import centres_table
 from pipeline.measuring.evaluation import measure
 from pipeline.training.work import Job, at_work
-from stages.common.work import Places, Result, baseline_network, write_run
+from stages.common.folders import Places
+from stages.common.work import Result, baseline_network, write_run
 
 
 def make_fixed(stage: str, settings: Settings, fabric: Fabric, dataset: Dataset, places: Places) -> None:

@@ -1,13 +1,19 @@
 """Which runs a pipeline has, as dvc.yaml has them: their stages and their folders.
 
-Taken from the settings: folders of values that have left the grid may still lie around.
+Taken from the settings: folders of values that have left the grid may still lie around. And no setting stands in a
+command line of dvc.yaml, where a shell would read it.
 """
 
 import itertools
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.base.errors import InputError
 from pipeline.base.settings import Settings
+
+# Each with a folder for every profile: networks and tables; packed networks; the report; a fixed network and its page.
+RUNS, PACKED, REPORTS, HOME = Path("runs"), Path("packed"), Path("reports"), Path("home")
+DATA = Path("data")  # what stage `data` writes, beside the runs
 
 
 class Made(NamedTuple):
@@ -58,7 +64,34 @@ def explored(settings: Settings) -> list[Made]:
     return [Made(f"explore@{name}", Path("explore", name)) for name in settings.explored()]
 
 
+def is_float(made: Made) -> bool:
+    """Whether a run's network has its weights as they were trained."""
+    return made in (baseline(), explore_baseline())
+
+
 def all_runs(settings: Settings) -> list[Made]:
     """Every run of the pipeline, in its order."""
     compared = [*fixed(settings), *variants(settings), *quantised(settings)]
     return [baseline(), *compared, explore_baseline(), *explored(settings)]
+
+
+class Places(NamedTuple):
+    """The folders of a run: the data set, the baseline network, and where the run is written."""
+
+    data: Path
+    baseline: Path
+    out: Path
+
+
+def places(settings: Settings, stage: str, runs: Path | None, out: Path | None) -> Places:
+    """The folders of a stage's run, in the folder of the profile's runs unless others are given.
+
+    Raises InputError for a stage that has no run.
+    """
+    runs = runs or RUNS / settings.profile
+    own = {made.stage: made.folder for made in all_runs(settings)}
+    if stage not in own:
+        kind = stage.partition("@")[0]
+        near = [known for known in own if known.partition("@")[0] == kind] or list(own)
+        raise InputError(f"--stage {stage}: no such stage; allowed: {', '.join(near[:5])}{', ...' * (len(near) > 5)}")
+    return Places(runs / DATA, runs / baseline().folder, out or runs / own[stage])

@@ -15,7 +15,8 @@ from pipeline.data.dataset import Dataset
 from pipeline.measuring.evaluation import measure
 from pipeline.training.loop import EPOCH_COLUMNS
 from pipeline.training.work import Job, at_work
-from stages.common.work import Places, Result, baseline_network, write_run
+from stages.common.folders import Places
+from stages.common.work import Result, baseline_network, write_run
 
 
 class Named(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,11 +31,6 @@ from pipeline.training.device import launch
 from pipeline.training.work import Work
 
 
-def stage_name(otherwise: str) -> str:
-    """The DVC stage that this process is, with its cell; `otherwise` where DVC has not started it."""
-    return os.environ.get("DVC_STAGE", otherwise)
-
-
 def device_and_data(settings: Settings, data: Path) -> tuple[Fabric, Dataset]:
     """The device to work on, and on it the data set that stage data prepared."""
     fabric = launch(settings.hardware, settings.seed)
@@ -55,14 +49,6 @@ def baseline_network(settings: Settings, baseline: Path) -> nn.Module:
     model = build(settings.model.without_weights(), settings.seed)
     load_weights(model, baseline / WEIGHTS)
     return model
-
-
-class Places(NamedTuple):
-    """The folders of a run: the data set, the baseline network, and where the run is written."""
-
-    data: Path
-    baseline: Path
-    out: Path
 
 
 class Result(NamedTuple):

@@ -1,0 +1,43 @@
+"""Stage `home`: one fixed network to take home, as a packed file with a page, compared with its baseline alone."""
+
+import json
+from typing import Any
+
+from pipeline.base.results import CARD, METRICS, Run, read_run, to_json, write_files
+from pipeline.base.settings import load_settings
+from pipeline.packing.packing import pack_run
+from pipeline.report.document import Results, report_files, with_size
+from stages.common.cli import Out, Runs, run
+from stages.common.commit import commit
+from stages.common.folders import DATA, HOME, RUNS, baseline, fixed
+
+NETWORK = "network.wfn"
+
+
+def home(runs: Runs = None, out: Out = None) -> None:
+    """Pack the network that stage fix wrote, and write its page beside it."""
+    settings = load_settings()
+    runs, out = runs or RUNS / settings.profile, out or HOME / settings.profile
+    card = json.loads((runs / DATA / CARD).read_text())
+    made = {each.stage: read_run(runs / each.folder) for each in (baseline(), fixed(settings)[0])}
+    trained, few = made.values()
+    pack_run(few, card, out / NETWORK)
+    trained, few = with_size(trained, None), with_size(few, out / NETWORK)
+    results = Results(trained, [few], made, card, out / NETWORK, commit())
+    write_files(out, report_files(settings, results) | {METRICS: to_json(headline(trained, few))})
+    print(f"home: open {out / 'index.html'}")
+
+
+def headline(trained: Run, few: Run) -> dict[str, Any]:
+    """What `dvc exp show` has columns for: top-1 in percent, its change in points, values, bits a weight, the file."""
+    return {
+        "top1": round(few.metrics["top1"], 2),
+        "change": round(few.metrics["top1"] - trained.metrics["top1"], 2),
+        "values": few.metrics["unique"],
+        "bits": round(few.metrics["entropy"], 3),
+        "MB": round(few.metrics["packed_bytes"] / 1e6, 3),
+    }
+
+
+if __name__ == "__main__":
+    run(home)
