@@ -1,5 +1,5 @@
-# `make home` makes one network to take home, `make repro` reproduces the results, `make check` checks the code in a minute, `make test` all of it, the pipeline
-# included. Each sets up what it needs.
+# `make home` makes one network to take home, `make repro` reproduces the results, `make check` checks the code in a
+# minute, `make test` all of it, the pipeline included. Each sets up what it needs.
 
 UV_VERSION := 0.13.9
 UV ?= $(shell command -v uv || echo .tools/bin/uv)

@@ -6,10 +6,9 @@ import time
 
 from conftest import clean_environment, files_of
 
-OPTIONS = ("--data", "runs/mnist5k/data", "--baseline", "runs/mnist5k/baseline")
 RESUMABLE = (
     "import runpy, sys; from pipeline.training import checkpoint; checkpoint.SECONDS_BETWEEN = 0.0; "
-    f"sys.argv = {['fix', *OPTIONS, '--out', 'runs/killed']}; "
+    "sys.argv = ['fix', '--out', 'runs/killed']; "
     "runpy.run_module('stages.fix', run_name='__main__')"
 )
 
@@ -33,7 +32,7 @@ def test_a_killed_fix_goes_on(clone, shell):
 
 def test_a_stage_in_two_processes(clone, shell):
     """Fabric starts the second one by the stage's own command line; one speaks and writes for both."""
-    two = f"{' '.join(OPTIONS)} --out runs/two --set hardware.devices=2 --set hardware.accelerator=cpu"
+    two = "--out runs/two --set hardware.devices=2 --set hardware.accelerator=cpu"
     done = shell(f"python -m stages.fix {two}")
     assert done.stderr.count("fix: round 3/3: 100.00% fixed") == 1
     metrics = json.loads((clone / "runs" / "two" / "metrics.json").read_text())

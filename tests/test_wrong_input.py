@@ -12,10 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from stages.common.cli import run
 
-OPTIONS = "--data runs/mnist5k/data --baseline runs/mnist5k/baseline"
-FIX = f"fix {OPTIONS} --out runs/mnist5k/fix"
-QUANTISE = f"quantise {OPTIONS} --out runs/mnist5k/x --name apot-3"
-PRETRAIN = "pretrain --data runs/mnist5k/data --out runs/mnist5k/baseline"
+FIX, PRETRAIN = "fix", "pretrain"
+QUANTISE = "quantise --stage quantise@apot-3 --out runs/mnist5k/x"
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ def refused(clone, monkeypatch, capsys):
         ("--set delta", "--set delta: key=value is needed"),
         ("--set 'delta=['", "--set delta=\\[: '\\[' is not valid YAML"),
         ("--set fixing.colour=1", "fixing.colour is not a setting; allowed here: fractions"),
-        ("--data nowhere", "nowhere/card.json: No such file or directory"),
+        ("--runs nowhere", "nowhere/data/card.json: No such file or directory"),
         ("--stage repeats@7", "repeats has no '7'; allowed: 1"),
         ("--stage sweep@0.5-0.4-1", "sweep has no '0.5-0.4-1'; allowed: 0.01-0.4-1"),
         ("--stage variants@nope", "variants has no 'nope'; allowed: no-pull, one-shot"),
