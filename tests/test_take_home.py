@@ -24,11 +24,11 @@ def run(folder, *arguments):
 
 
 def test_readmes_lines_say_what_is_in_a_picture(clone, dataset, tmp_path):
-    folder = tmp_path / "packed" / "mnist5k"
+    folder = tmp_path / "home" / "mnist5k"
     folder.mkdir(parents=True)
-    shutil.copy(clone / "packed" / "mnist5k" / "fix.wfn", folder)
+    shutil.copy(clone / "home" / "mnist5k" / "network.wfn", folder)
     card = json.loads((clone / "runs" / "mnist5k" / "data" / "card.json").read_text())
-    network = wfn.load(folder / "fix.wfn")
+    network = wfn.load(folder / "network.wfn")
     for i in (0, 60, 120):
         image = dataset.train.pixels[i]
         Image.fromarray(image[0].numpy()).save(tmp_path / "digit.png")
