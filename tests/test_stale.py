@@ -6,35 +6,38 @@ import pytest
 from conftest import edited
 
 FIXING = {"fix", "repeats", "sweep", "variants", "explore"}
+PACKED = {"pack", "home"}
 TRAINING = {*FIXING, "pretrain", "quantise"}
 EDITS = {
     "wfn/method/clustering.py": FIXING,
     "wfn/method/parameters.py": TRAINING,
-    "wfn/stem.py": {*TRAINING, "pack"},
-    "wfn/packed/encode.py": {"pack"},
+    "wfn/stem.py": {*TRAINING, *PACKED},
+    "wfn/packed/encode.py": PACKED,
     "wfn/export/onnx.py": set(),
-    "pipeline/base/metrics.py": {*TRAINING, "data", "pack", "report"},
+    "pipeline/base/metrics.py": {*TRAINING, "data", *PACKED, "report"},
     "pipeline/watching/labels.py": set(),
     "pipeline/watching/progress.py": set(),
     "pipeline/watching/tracking.py": set(),
-    "pipeline/data/images.py": {*TRAINING, "data", "pack"},
-    "pipeline/network/build.py": {*TRAINING, "pack"},
+    "pipeline/data/images.py": {*TRAINING, "data", *PACKED},
+    "pipeline/network/build.py": {*TRAINING, *PACKED},
     "pipeline/training/loop.py": TRAINING,
     "pipeline/measuring/coding.py": TRAINING,
     "pipeline/fixing/rounds.py": FIXING,
-    "pipeline/network/trimming.py": {*TRAINING, "pack"},
+    "pipeline/network/trimming.py": {*TRAINING, *PACKED},
     "pipeline/comparing/task.py": {"quantise"},
     "pipeline/methods/apot.py": {"quantise"},
     "pipeline/methods/uniform.py": set(),  # of which the small profile has no network
-    "pipeline/packing/network.py": {"pack"},
-    "pipeline/packing/names.py": {"pack", "report"},
-    "pipeline/report/style.py": {"report"},
-    "stages/common/cli.py": {*TRAINING, "data", "pack", "report"},
+    "pipeline/packing/network.py": PACKED,
+    "pipeline/packing/names.py": {*PACKED, "report"},
+    "pipeline/report/style.py": {"home", "report"},
+    "stages/common/cli.py": {*TRAINING, "data", *PACKED, "report"},
     "stages/fix.py": FIXING - {"explore"},
     "stages/explore.py": {"explore"},
     "stages/rates.py": set(),
     "profiles/rates/mnist5k.csv": {"report"},
     "stages/pack.py": {"pack"},
+    "stages/home.py": {"home"},
+    "stages/own.py": set(),
     "stages/track.py": set(),
     # What others leave beside the code.
     "wfn/method/__pycache__/walk.cpython-313.pyc": set(),
