@@ -168,5 +168,11 @@ def test_every_dependency_exists_or_is_made(stage):
         assert each == METHOD or each.startswith(("runs/", "reports/", "packed/")) or (ROOT / each).exists(), each
 
 
+@pytest.mark.parametrize("stage", stage_definitions())
+def test_no_setting_gets_into_a_command_line(stage):
+    """A shell would run what a person wrote there."""
+    assert "$" not in stage["cmd"]
+
+
 def test_the_graph_is_short():
     assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 180
