@@ -171,8 +171,9 @@ def _sections(
         (
             "Baseline and fixed networks",
             f"{_images(results.card)}. Means over runs with different seeds, ± their standard deviation; seed "
-            f"{settings.seed} and those after it. Entropy and counts are of the whole network, zeros included; “as published” leaves out the zero "
-            f"value and the down-sample layers, as the paper's tables do.{_idle(results)}",
+            f"{settings.seed} and those after it. Entropy and counts are of the whole network, zeros included; “as "
+            "published” leaves out the zero value and the down-sample layers, as the paper's tables do."
+            f"{_idle(results)}",
             "comparison",
         ),
         (
