@@ -13,6 +13,7 @@ import typer
 import yaml
 
 from pipeline.base.errors import InputError
+from stages.common.stopping import Stopped, stop_with_dvc, stoppable
 
 Changes = Annotated[list[str], typer.Option("--set", help="key=value instead of the one in params.yaml; repeatable.")]
 Stage = Annotated[
@@ -41,13 +42,18 @@ def run(stage: Callable[..., None]) -> None:
     """Run `stage` with arguments from the command line.
 
     What the person running can mend (InputError, or a file that cannot be read or written) ends in one line and
-    exit code 2; anything else is a bug and keeps its traceback.
+    exit code 2, a signal to stop in one line and 130 or 143; anything else is a bug and keeps its traceback.
     """
 
     @functools.wraps(stage)
     def guarded(*arguments: object, **options: object) -> None:
+        stop_with_dvc()
         try:
-            stage(*arguments, **options)
+            with stoppable():
+                stage(*arguments, **options)
+        except Stopped as stopped:
+            typer.echo(f"stopped by {stopped.name}: the same command goes on from what is finished", err=True)
+            raise typer.Exit(stopped.exit_code) from None
         except InputError as error:
             message = str(error)
         except OSError as error:

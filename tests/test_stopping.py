@@ -1,0 +1,64 @@
+"""A stage that is told to stop, or whose `dvc` is gone."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+from conftest import ROOT, clean_environment
+
+STAGE = """
+import time
+from stages.common.cli import run
+
+def work() -> None:
+    \"\"\"Work on.\"\"\"
+    print("begun", flush=True)
+    time.sleep(60)
+
+run(work)
+"""
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Start a stage that works for a minute; under a program that is called dvc where `by_dvc`."""
+    processes = []
+
+    def start(*, by_dvc=False):
+        (tmp_path / "stage.py").write_text(STAGE)
+        command = [sys.executable, str(tmp_path / "stage.py")]
+        environment = clean_environment() | {"PYTHONPATH": str(ROOT)}
+        if by_dvc:
+            (tmp_path / "dvc").write_text(f"import subprocess\nsubprocess.run({command})")
+            command = [sys.executable, str(tmp_path / "dvc")]
+            environment["DVC_STAGE"] = "fix"
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        assert process.stdout.readline() == "begun\n"
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_stage_in_one_line(started, number, code):
+    process = started()
+    process.send_signal(number)
+    said = process.communicate(timeout=10)[1]
+    assert said == f"stopped by {number.name}: the same command goes on from what is finished\n"
+    assert process.returncode == code
+
+
+def test_a_stage_ends_with_its_dvc(started):
+    """Killed, `dvc` cannot stop it: it would work on beside the next one."""
+    dvc = started(by_dvc=True)
+    (stage,) = psutil.Process(dvc.pid).children(recursive=True)
+    os.kill(dvc.pid, signal.SIGKILL)
+    psutil.wait_procs([stage], timeout=10)
+    assert not stage.is_running()
