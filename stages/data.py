@@ -1,5 +1,6 @@
 """Stage `data`: the profile's data set, split and written once."""
 
+from pipeline.base.results import writable
 from pipeline.base.settings import load_settings
 from pipeline.data import memory, streaming
 from stages.common.cli import Out, run
@@ -9,7 +10,7 @@ from stages.common.folders import DATA, RUNS
 def data(out: Out = None) -> None:
     """Split the profile's data set and write it with a card that describes it."""
     settings = load_settings()
-    out = out or RUNS / settings.profile / DATA
+    out = writable(out or RUNS / settings.profile / DATA)
     if settings.data.storage == "memory":
         dataset = memory.prepare(settings.data, settings.seed)
         memory.save(dataset, out)

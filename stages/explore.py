@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from pipeline.base.results import CARD
+from pipeline.base.results import CARD, writable
 from pipeline.base.settings import load_settings
 from pipeline.training.checkpoint import several_runs
 from pipeline.training.device import seed_torch
@@ -18,7 +18,7 @@ def explore(runs: Runs = None, out: Out = None) -> None:
     """Fix a small network with every combination of the grid, one after the other; what is done is done once."""
     settings = load_settings()
     runs = runs or RUNS / settings.profile
-    data, out = runs / DATA, out or runs / "explore"
+    data, out = runs / DATA, writable(out or runs / "explore")
     small, cells = settings.for_explore(), settings.explored()
     fabric, dataset = device_and_data(small, data)
     decides = small.of_baseline() | {name: cell.of_fixing() for name, cell in cells.items()}

@@ -1,9 +1,8 @@
 """Stage `home`: one fixed network to take home, as a packed file with a page, compared with its baseline alone."""
 
-import json
 from typing import Any
 
-from pipeline.base.results import CARD, METRICS, Run, read_run, to_json, write_files
+from pipeline.base.results import CARD, METRICS, Run, read_json, read_run, to_json, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.packing.packing import pack_run
 from pipeline.report.document import Results, report_files, with_size
@@ -17,8 +16,8 @@ NETWORK = "network.wfn"
 def home(runs: Runs = None, out: Out = None) -> None:
     """Pack the network that stage fix wrote, and write its page beside it."""
     settings = load_settings()
-    runs, out = runs or RUNS / settings.profile, out or HOME / settings.profile
-    card = json.loads((runs / DATA / CARD).read_text())
+    runs, out = runs or RUNS / settings.profile, writable(out or HOME / settings.profile)
+    card = read_json(runs / DATA / CARD)
     made = {each.stage: read_run(runs / each.folder) for each in (baseline(), fixed(settings)[0])}
     trained, few = made.values()
     pack_run(few, card, out / NETWORK)

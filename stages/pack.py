@@ -1,8 +1,6 @@
 """Stage `pack`: every fixed or quantised network as a packed file, to take home."""
 
-import json
-
-from pipeline.base.results import CARD, read_run, to_json, write_files
+from pipeline.base.results import CARD, read_json, read_run, to_json, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.packing.names import LIST, packed_name
 from pipeline.packing.packing import pack_run
@@ -13,8 +11,8 @@ from stages.common.folders import DATA, PACKED, RUNS, all_runs, is_float
 def pack(runs: Runs = None, out: Out = None) -> None:
     """Pack every network but the float ones, and read each file back."""
     settings = load_settings()
-    runs, out = runs or RUNS / settings.profile, out or PACKED / settings.profile
-    card = json.loads((runs / DATA / CARD).read_text())
+    runs, out = runs or RUNS / settings.profile, writable(out or PACKED / settings.profile)
+    card = read_json(runs / DATA / CARD)
     packed = [made for made in all_runs(settings) if not is_float(made)]
     listed = {}
     for number, made in enumerate(packed, 1):

@@ -4,7 +4,6 @@ Every method has the same grid of rates; `pipeline/base/rates.py` has the rule. 
 seed is not one of the results.
 """
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,7 @@ from typer import Option
 
 from pipeline.base.errors import DivergedError
 from pipeline.base.rates import FOLDER, Candidate, candidates, chosen, together
-from pipeline.base.results import CARD, METRICS, to_csv, write_files
+from pipeline.base.results import CARD, METRICS, read_json, to_csv, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.training.checkpoint import several_runs
 from pipeline.training.device import seed_torch
@@ -35,7 +34,7 @@ def rates(
     """Train every method at every rate, and say which rates to write into the profile."""
     settings = load_settings()
     settings = settings.repeated(settings.rates.repeat)
-    data, out = (runs or RUNS / settings.profile) / DATA, out or RUNS / "rates" / settings.profile
+    data, out = (runs or RUNS / settings.profile) / DATA, writable(out or RUNS / "rates" / settings.profile)
     cells, known = candidates(settings, method), table / f"{settings.profile}.csv"
     fabric, dataset = device_and_data(settings, data)
     dataset = dataset.held_out(settings.rates.validation_share, settings.seed)
@@ -57,7 +56,7 @@ def rates(
 
         for cell in cells:
             try:
-                metrics = json.loads((made.make(cell.name, partial(make, cell=cell)) / METRICS).read_text())
+                metrics = read_json(made.make(cell.name, partial(make, cell=cell)) / METRICS)
             except DivergedError as error:
                 fabric.print(f"rates: {cell.name}: {error}")
                 metrics = None

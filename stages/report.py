@@ -1,6 +1,5 @@
 """Stage `report`: tables, figures and the page, from saved results only."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +8,7 @@ import pandas as pd
 from typer import Option
 
 from pipeline.base.rates import FOLDER
-from pipeline.base.results import CARD, Run, read_run, write_files
+from pipeline.base.results import CARD, Run, read_json, read_run, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.packing.names import packed_name
 from pipeline.report.document import Results, report_files, with_size
@@ -30,7 +29,7 @@ def report(
     """Write the comparison tables, the figures and index.html."""
     settings = load_settings()
     runs, packed = runs or RUNS / settings.profile, packed or PACKED / settings.profile
-    out = out or REPORTS / settings.profile
+    out = writable(out or REPORTS / settings.profile)
     found = {made.stage: _read(made, runs, packed) for made in folders.all_runs(settings)}
 
     def those(made: Sequence[Made]) -> list[Run]:
@@ -41,7 +40,7 @@ def report(
         baseline=found[folders.baseline().stage],
         fixed=those(folders.fixed(settings)),
         made=found,
-        card=json.loads((runs / DATA / CARD).read_text()),
+        card=read_json(runs / DATA / CARD),
         file=packed / packed_name(folders.fixed(settings)[0].folder),
         commit=commit(),
         variants=those(folders.variants(settings)),

@@ -1,12 +1,11 @@
 """Stage `track`: log to MLflow what it does not have, after a restore from DVC's cache or a lost database."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
-from pipeline.base.results import read_run
+from pipeline.base.results import read_json, read_run
 from pipeline.base.settings import load_settings
 from pipeline.packing.names import LIST
 from pipeline.watching.labels import label_of
@@ -28,7 +27,7 @@ def track(
     found = {made: read_run(runs / made.folder) for made in folders.all_runs(settings)}
     logged = [*((made.stage, run) for made, run in found.items()), ("report", read_run(report))]
     count = complete([(label_of(stage, run.settings), run) for stage, run in logged])
-    files = json.loads((packed / LIST).read_text())
+    files = read_json(packed / LIST)
     compared = [*folders.fixed(settings), *folders.variants(settings), *folders.quantised(settings)]
     loadable = [made for made in compared if files[str(made.folder)]["network"]]
     networks = add_networks([(found[made], packed / files[str(made.folder)]["file"]) for made in loadable])

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from pipeline.base.results import read_run, to_csv, to_json, write_files
+from pipeline.base.errors import InputError
+from pipeline.base.results import read_run, to_csv, to_json, writable, write_files
 
 
 def test_written_and_read(tmp_path):
@@ -28,6 +29,28 @@ def test_written_and_read(tmp_path):
 def test_a_missing_run_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere/metrics.json"):
         read_run(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "settings.json", "timing.json", "iterations.csv", "layers.csv"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"a,b\n1\n1,2,3\n", b"[1]"])
+def test_a_damaged_file_of_a_run_is_named(tmp_path, name, content):
+    whole = {"metrics.json": b"{}", "settings.json": b"{}"}
+    write_files(tmp_path, whole | {name: content})
+    if name.endswith(".csv") and content in (b"{", b"[1]"):  # a table of one column
+        assert len(read_run(tmp_path).metrics) == 0
+        return
+    with pytest.raises(InputError, match=rf"{name}: damaged \(.+\); `dvc checkout --force` or `dvc repro`") as error:
+        read_run(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_place_that_cannot_be_written_to_is_named_before_the_work(tmp_path):
+    assert writable(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match=r"file is a file; allowed: a folder"):
+            writable(place)
 
 
 def test_nan_is_no_json():

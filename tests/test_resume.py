@@ -1,8 +1,12 @@
 """Work that was broken off goes on where it was, and ends as if nothing had happened."""
 
 import dataclasses
+import errno
+import hashlib
+import io
 import itertools
 import os
+import re
 import sys
 from functools import partial
 from types import ModuleType
@@ -18,7 +22,7 @@ from pipeline.comparing.task import Task, find_method
 from pipeline.data.images import Images
 from pipeline.fixing.rounds import fix_network
 from pipeline.training import checkpoint
-from pipeline.training.checkpoint import checkpoint_name, code_files, resumable, several_runs
+from pipeline.training.checkpoint import checkpoint_name, code_files, read_state, resumable, several_runs
 from pipeline.training.loop import pretrain
 
 
@@ -147,7 +151,7 @@ def test_a_loss_that_is_no_number_ends_its_epoch(kept, name, epoch, settings, da
         attempt(name, changed(settings, **SHORT), passing_through(dataset, watch))
     assert seen == list(range(2 * epoch))
     (path,) = kept.glob("*/state.pt")
-    state = torch.load(path, weights_only=True)
+    state = read_state(path)
     unfinished = state["training"]["rows"] if state["training"] else []
     rows = itertools.chain(*state["trainings"].values(), unfinished)
     assert [row["epoch"] for row in rows] == list(range(epoch - 1))
@@ -207,9 +211,45 @@ def test_a_checkpoint_holds_no_program(kept, settings, fabric):
         saved.save({"tensor": torch.ones(3), "rows": [{"loss": 1.0}]})
         assert saved.load()["rows"] == [{"loss": 1.0}]
         (path,) = kept.glob("*/state.pt")
-        torch.save({"program": os.system}, path)
+        program = io.BytesIO()
+        torch.save({"program": os.system}, program)
+        path.write_bytes(hashlib.sha256(program.getvalue()).digest() + program.getvalue())
         with pytest.raises(Exception, match="[Ww]eights.only"):
-            saved.load()
+            read_state(path)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "something else"])
+def test_a_damaged_checkpoint_is_set_aside(kept, fabric, damage, capsys):
+    """torch would read a changed bit of a tensor without a word."""
+    with resumable(fabric, {}, []) as saved:
+        saved.save({"tensor": torch.zeros(1000), "rows": []})
+        (path,) = kept.glob("*/state.pt")
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(
+            {"flipped": bytes(content), "cut": bytes(content[:500]), "empty": b"", "something else": b"x" * 999}[damage]
+        )
+        assert saved.load() is None
+        said = capsys.readouterr().err
+        assert re.fullmatch(r"warning: .*state\.pt: damaged \(.*\); set aside as state.damaged, .* anew\n", said), said
+        assert not path.exists()
+        saved.save({"rows": [1]})
+        assert saved.load() == {"rows": [1]}
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_no_training(kept, fabric, capsys, monkeypatch):
+    def fail(folder, files):
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder / "state.pt"))
+
+    with resumable(fabric, {}, []) as saved:
+        saved.save({"rows": [1]})
+        monkeypatch.setattr(checkpoint, "write_files", fail)
+        saved.save({"rows": [2]})
+        said = capsys.readouterr().err
+        assert re.fullmatch(
+            r"warning: no checkpoint \(.*state.pt: No space left on device\); the one before is .*\n", said
+        )
+        assert saved.load() == {"rows": [1]}
 
 
 def test_of_several_runs_those_that_are_done_are_kept(fabric, repository, tmp_path):

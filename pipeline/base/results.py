@@ -11,12 +11,15 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from pipeline.base.errors import InputError, first_line
 
 CARD = "card.json"  # of a data set
 METRICS, SETTINGS, TIMING, LAYERS, ITERATIONS, CENTRES, CODEBOOKS, WEIGHTS = (
@@ -89,18 +92,60 @@ def timing(seconds: float, images: int, train_seconds: float) -> bytes:
 
 
 def read_run(folder: Path) -> Run:
-    """A finished run. Raises FileNotFoundError where its metrics or settings are missing."""
-    iterations, centres, layers = (
-        pd.read_csv(folder / name) if (folder / name).exists() else None for name in (ITERATIONS, CENTRES, LAYERS)
-    )
-    times = json.loads((folder / TIMING).read_text()) if (folder / TIMING).exists() else {}
+    """A finished run.
+
+    Raises FileNotFoundError where its metrics or settings are missing, InputError for a file that is damaged.
+    """
+    iterations, centres, layers = (_read_csv(folder / name) for name in (ITERATIONS, CENTRES, LAYERS))
+    times = read_json(folder / TIMING) if (folder / TIMING).exists() else {}
     return Run(
         folder=folder,
-        metrics=json.loads((folder / METRICS).read_text()),
-        settings=json.loads((folder / SETTINGS).read_text()),
+        metrics=read_json(folder / METRICS),
+        settings=read_json(folder / SETTINGS),
         iterations=iterations,
         centres=centres,
         seconds=times.get("seconds"),
         images_per_second=times.get("images_per_second"),
         layers=layers,
     )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file that `to_json` made. Raises FileNotFoundError where there is none, InputError where it is damaged."""
+    with reading(path):
+        values: dict[str, Any] = json.loads(path.read_text())
+        if not isinstance(values, dict):
+            raise TypeError(f"holds {type(values).__name__}")
+    return values
+
+
+def _read_csv(path: Path) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    with reading(path):
+        return pd.read_csv(path)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Inside, a file of ours is read: InputError, which names it, where it is not as it was written."""
+    try:
+        yield
+    except (OSError, InputError):
+        raise
+    except Exception as error:  # whatever json, pandas and safetensors make of it
+        problem = first_line(error)
+        raise InputError(f"{path}: damaged ({problem}); `dvc checkout --force` or `dvc repro` makes it anew") from error
+
+
+def writable(folder: Path) -> Path:
+    """The folder, which may not be there yet, if files can be written into it. Raises InputError otherwise.
+
+    For a look before long work, not after it.
+    """
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise InputError(f"{folder}: {there} is a file; allowed: a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: {there} may not be written to")
+    return folder

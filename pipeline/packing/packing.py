@@ -9,7 +9,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from pipeline.base.results import WEIGHTS, Run
+from pipeline.base.results import WEIGHTS, Run, reading
 from pipeline.packing.network import metadata_of, network_of
 from wfn import pack, unpack
 from wfn.files.compare import first_difference
@@ -37,7 +37,9 @@ def pack_run(found: Run, card: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
     card: of the data set. Raises RuntimeError as `write_packed` does.
     """
-    state, network = safetensors.torch.load_file(found.folder / WEIGHTS), network_of(found, card)
+    weights, network = found.folder / WEIGHTS, network_of(found, card)
+    with reading(weights):
+        state = safetensors.torch.load_file(weights)
     return {
         "bytes": write_packed(path, state, network, metadata_of(found, card)),
         "network": network and network["timm"],

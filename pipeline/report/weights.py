@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from pipeline.base.metrics import entropy_bits
-from pipeline.base.results import WEIGHTS, Run
+from pipeline.base.results import WEIGHTS, Run, reading
 
 BINS = 121
 CENTRAL_SHARE = 0.998  # of the weights, shown in the distribution; the rest lies far out
@@ -41,8 +41,10 @@ def read_weights(run: Run, layout: pd.DataFrame) -> Weights:
 
 def read_parameters(run: Run, layout: pd.DataFrame) -> list[NDArray[np.float32]]:
     """The parameters of a network, each flattened, in the order of its baseline's layers.csv."""
-    content = load_file(run.folder / WEIGHTS)
-    return [content[name].ravel() for name in layout["parameter"]]
+    path = run.folder / WEIGHTS
+    with reading(path):
+        content = load_file(path)
+        return [content[name].ravel() for name in layout["parameter"]]
 
 
 def layerwise(layout: pd.DataFrame, before: Sequence[NDArray[np.float32]], after: Weights) -> pd.DataFrame:

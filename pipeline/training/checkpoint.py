@@ -21,11 +21,12 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
-from pipeline.base.errors import InputError
+from pipeline.base.errors import InputError, first_line
 from pipeline.base.results import repository, write_files
 
 FOLDER = ".ckpt"
-STATE = "state.pt"
+STATE = "state.pt"  # its digest, then what torch wrote
+DIGEST_BYTES = 32
 # An epoch that ends sooner after the last checkpoint is not worth one.
 SECONDS_BETWEEN = 30.0
 CODE = Path(__file__).parents[2]
@@ -50,6 +51,14 @@ def code_files() -> list[Path]:
     return sorted(path for path in ours if NOT_DECIDING.isdisjoint(path.parents))
 
 
+def read_state(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds: tensors and plain values. Raises ValueError and others for a file that is not whole."""
+    content = path.read_bytes()
+    if hashlib.sha256(content[DIGEST_BYTES:]).digest() != content[:DIGEST_BYTES]:
+        raise ValueError("its content is not what was written")
+    return dict(torch.load(io.BytesIO(content[DIGEST_BYTES:]), map_location="cpu", weights_only=True))
+
+
 class Checkpoint:
     """The checkpoint of one piece of work; `load` gives what `save` was last given."""
 
@@ -58,21 +67,41 @@ class Checkpoint:
         self._saved_at = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The state where the work was broken off; None where it has not begun. Every process reads it."""
-        if not (self._folder / STATE).exists():
+        """The state where the work was broken off; None where it has not begun. Every process reads it.
+
+        A damaged one is set aside, and the work begins anew.
+        """
+        path = self._folder / STATE
+        if not path.exists():
             return None
-        return dict(torch.load(self._folder / STATE, map_location="cpu", weights_only=True))
+        try:
+            return read_state(path)
+        except Exception as error:  # whatever a damaged file makes of the unpickler
+            self._fabric.barrier()  # every process has seen it
+            if self._fabric.is_global_zero:
+                aside = path.replace(path.with_suffix(".damaged"))
+                line = (
+                    f"warning: {path}: damaged ({first_line(error)}); set aside as {aside.name}, the work begins anew"
+                )
+                print(line, file=sys.stderr, flush=True)
+            return None
 
     def due(self) -> bool:
         """Whether the last checkpoint is old enough for another, by the clock of this process."""
         return time.monotonic() - self._saved_at >= SECONDS_BETWEEN
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep tensors and plain values; the first process writes."""
+        """Keep tensors and plain values; the first process writes. What cannot be written ends no training."""
         if self._fabric.is_global_zero:
             content = io.BytesIO()
             torch.save(dict(state), content)
-            write_files(self._folder, {STATE: content.getvalue()})
+            digest = hashlib.sha256(content.getvalue()).digest()  # torch reads changed bits without a word
+            try:
+                write_files(self._folder, {STATE: digest + content.getvalue()})
+            except OSError as error:
+                kept = "the one before is kept" if (self._folder / STATE).exists() else "there is none yet"
+                problem = f"{error.filename}: {error.strerror}" if error.filename else first_line(error)
+                print(f"warning: no checkpoint ({problem}); {kept}, the work goes on", file=sys.stderr, flush=True)
         self._saved_at = time.monotonic()
 
 

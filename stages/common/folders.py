@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.base.errors import InputError
+from pipeline.base.results import writable
 from pipeline.base.settings import Settings
 
 # Each with a folder for every profile: networks and tables; packed networks; the report; a fixed network and its page.
@@ -86,7 +87,7 @@ class Places(NamedTuple):
 def places(settings: Settings, stage: str, runs: Path | None, out: Path | None) -> Places:
     """The folders of a stage's run, in the folder of the profile's runs unless others are given.
 
-    Raises InputError for a stage that has no run.
+    Raises InputError for a stage that has no run, and where its files could not be written.
     """
     runs = runs or RUNS / settings.profile
     own = {made.stage: made.folder for made in all_runs(settings)}
@@ -94,4 +95,4 @@ def places(settings: Settings, stage: str, runs: Path | None, out: Path | None) 
         kind = stage.partition("@")[0]
         near = [known for known in own if known.partition("@")[0] == kind] or list(own)
         raise InputError(f"--stage {stage}: no such stage; allowed: {', '.join(near[:5])}{', ...' * (len(near) > 5)}")
-    return Places(runs / DATA, runs / baseline().folder, out or runs / own[stage])
+    return Places(runs / DATA, runs / baseline().folder, writable(out or runs / own[stage]))
