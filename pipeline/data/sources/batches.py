@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.errors import InputError, first_line
-from pipeline.data.sources.naming import several, shown
+from pipeline.data.sources.naming import first_of, several, shown
 from pipeline.data.sources.root import Root, visible
 from pipeline.data.sources.source import Arrays, Labels, Parts
 
@@ -57,7 +57,7 @@ def python_batches(root: Root) -> Parts | None:
         except InputError as error:
             problems.append(f"{shown(root.folder / name)}: {error}")
     if problems:
-        raise InputError("; ".join(problems[:3]) + (f" and {len(problems) - 3} more" if len(problems) > 3 else ""))
+        raise InputError(first_of(problems, "; "))
     few = form.train[0] != "train" and len(form.train) < USUAL
     notes = [f"{len(form.train)} of CIFAR-10's {USUAL} batches found: {several(form.train)}"] if few else []
     train = [batches[name] for name in form.train]
@@ -97,7 +97,9 @@ def _unpickle(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             content = _ArraysOnly(file, encoding="bytes").load()
-        return {key.decode() if isinstance(key, bytes) else key: value for key, value in dict(content).items()}
+        if not isinstance(content, dict):
+            raise pickle.UnpicklingError("holds no dictionary")
+        return {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
     except FileNotFoundError:
         raise InputError(f"{shown(path)}: no such file; CIFAR's python batches have one") from None
     except Exception as error:  # whatever a damaged file makes of the unpickler
@@ -119,20 +121,25 @@ def _batch(content: dict[str, Any], key: str, classes: int) -> tuple[NDArray[np.
     pixels, given = content.get("data"), content.get(key)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (ROW,):
         raise InputError(f"data is {_said(pixels)}; allowed: rows of {ROW} numbers, uint8")
-    try:
-        labels = np.asarray(given)
-    except ValueError:  # lists of different lengths
-        labels = np.asarray(None)
-    if labels.ndim != 1 or (labels.dtype.kind not in "iu" and labels.size):
-        raise InputError(f"{key} is {_said(given if given is None else labels)}; allowed: whole numbers, one an image")
-    if len(labels) != len(pixels):
-        raise InputError(f"{len(pixels)} images with {len(labels)} {key}")
-    wrong = np.unique(labels[(labels < 0) | (labels >= classes)]).tolist() if classes else []
+    values = given.tolist() if isinstance(given, np.ndarray) else given
+    if not isinstance(values, list | tuple):
+        raise InputError(f"{key} is {_said(values)}; allowed: a list of whole numbers, one an image")
+    wrong = [repr(each) for each in dict.fromkeys(map(_hashable, values)) if not _is_class(each, classes)]
     if wrong:
-        raise InputError(
-            f"{key} has {several(wrong)}; allowed: 0 to {classes - 1}, there are {classes} names of classes"
-        )
-    return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels.astype(np.int64)
+        raise InputError(f"{key} has {several(wrong)}; allowed: 0 to {classes - 1}, whole numbers of {classes} classes")
+    if len(values) != len(pixels):
+        raise InputError(f"{len(pixels)} images with {len(values)} {key}")
+    return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(values, dtype=np.int64)
+
+
+def _hashable(value: Any) -> Any:
+    return value if isinstance(value, int | float | np.number | bytes | str) else type(value).__name__
+
+
+def _is_class(value: Any, classes: int) -> bool:
+    """Whether a value is the number of a class; of names that are missing, no number is beyond the last."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and 0 <= value < (classes or np.inf)
 
 
 def _said(value: Any) -> str:

@@ -18,7 +18,12 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}...{text[-LONGEST // 2 :]}"
 
 
-def several(names: Sequence[object], between: str = ", ") -> str:
+def several(names: Sequence[object]) -> str:
     """The first five of some names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return between.join(map(shown, names[:NAMED])) + more
+    return first_of([shown(name) for name in names], ", ")
+
+
+def first_of(texts: Sequence[str], between: str) -> str:
+    """The first five of some texts, and how many more there are."""
+    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return between.join(texts[:NAMED]) + more
