@@ -18,7 +18,7 @@ from pipeline.data.sources.source import Labels, Parts
 from pipeline.data.sources.values import classes_of
 
 # Of several columns that could be meant, the one that is called so.
-USUAL = ("image", "img", "label", "fine_label")
+USUAL = {"pictures": ("image", "img"), "classes": ("label", "fine_label")}
 BYTES = ("binary", "large_binary")
 TEXTS = ("string", "large_string")
 
@@ -80,7 +80,7 @@ def _holds_bytes(feature: Any) -> bool:
 
 def _one(key: str, what: str, kinds: Sequence[list[str]], features: Mapping[str, Any]) -> tuple[str, list[str]]:
     found: list[str] = next(filter(None, kinds), [])
-    usual = [name for name in found if name.lower() in USUAL]
+    usual = [name for name in found if name.lower() in USUAL[what]]
     if len(found) == 1:
         return found[0], []
     if len(usual) == 1:
@@ -88,7 +88,8 @@ def _one(key: str, what: str, kinds: Sequence[list[str]], features: Mapping[str,
         return usual[0], [f"{what} are those of column {usual[0]}, not of {several(others)}"]
     if found:
         raise InputError(
-            f"{key}: has several columns of {what}, {several(found)}; allowed: one, or one of a usual name"
+            f"{key}: has several columns of {what}, {several(found)}; "
+            f"allowed: one, or one called {' or '.join(USUAL[what])}"
         )
     has = [f"{name} ({getattr(feature, 'dtype', type(feature).__name__)})" for name, feature in features.items()]
     raise InputError(f"{key}: has no column of {what}; it has {several(has)}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import InputError, first_line
-from pipeline.data.sources.naming import shown
+from pipeline.data.sources.naming import several, shown
 from pipeline.data.sources.parts import by_part, files_of, roles
 from pipeline.data.sources.root import Root, folders_in
 from pipeline.data.sources.rows import Columns, columns_of, from_rows
@@ -30,7 +31,7 @@ def parquet(root: Root) -> Parts | None:
     if chosen.train is None:
         raise InputError(f"{key}: has no part train, only {', '.join(grouped)}")
     used = {name: grouped[name] for name in chosen[:2] if name}
-    columns = _same_columns(root, [path for paths in used.values() for path in paths])
+    columns = _same_columns(root, used)
     # `datasets` takes paths for patterns, and takes them apart at two colons.
     if "::" in str(root.folder):
         raise root.error("a path with '::', which the library `datasets` reads as two; allowed: any other")
@@ -38,7 +39,7 @@ def parquet(root: Root) -> Parts | None:
     found = _load(key, "parquet", data_files=patterns, columns=[columns.image, columns.label])
     unused = [path.name for path in folders_in(root.folder) if not any(path in file.parents for file in files)]
     if unused:
-        notes = [*notes, f"parquet files are used; folders that are not: {', '.join(map(shown, unused))}"]
+        notes = [*notes, f"parquet files are used; folders that are not: {several(unused)}"]
     return from_rows(key, found, chosen._replace(notes=[*notes, *chosen.notes]), columns)
 
 
@@ -68,25 +69,34 @@ def _load(key: str, path: str, **options: Any) -> Any:
         ) from error
 
 
-def _same_columns(root: Root, files: list[Path]) -> Columns:
-    """The columns that are meant, of the same types in all files."""
+def _same_columns(root: Root, parts: Mapping[str, Sequence[Path]]) -> Columns:
+    """The columns that are meant, of the same types in all files of all parts.
+
+    Raises InputError that names a file where they are not, and a part that has no rows.
+    """
     import datasets
     import pyarrow.parquet
 
     columns, types = None, None
-    for path in files:
-        key = f"{root.key}, {shown(root.inner(path))}"
-        try:
-            features = datasets.Features.from_arrow_schema(pyarrow.parquet.read_schema(path))
-        except Exception as error:  # whatever a damaged file makes of pyarrow
-            raise InputError(f"{key}: no parquet file, or a damaged one ({shown(first_line(error))})") from error
-        if columns is None:
-            columns = columns_of(key, features)
-            types = features[columns.image], features[columns.label]
-        elif (features.get(columns.image), features.get(columns.label)) != types:
-            raise InputError(
-                f"{key}: columns {columns.image} and {columns.label} are missing or of other types than in "
-                f"{shown(root.inner(files[0]))}"
-            )
+    for part, paths in parts.items():
+        rows = 0
+        for path in paths:
+            key = f"{root.key}, {shown(root.inner(path))}"
+            try:
+                with pyarrow.parquet.ParquetFile(path) as file:
+                    features, count = datasets.Features.from_arrow_schema(file.schema_arrow), file.metadata.num_rows
+            except Exception as error:  # whatever a damaged file makes of pyarrow
+                raise InputError(f"{key}: no parquet file, or a damaged one ({shown(first_line(error))})") from error
+            columns = columns or columns_of(key, features)
+            mine = features.get(columns.image), features.get(columns.label)
+            types = types or mine
+            if mine != types:
+                raise InputError(
+                    f"{key}: columns {columns.image} and {columns.label} are missing or of other types than in "
+                    f"{shown(root.inner(next(iter(parts.values()))[0]))}"
+                )
+            rows += count
+        if not rows:
+            raise root.error(f"no rows in the part {part}: {several([root.inner(path) for path in paths])}")
     assert columns is not None
     return columns
