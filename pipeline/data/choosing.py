@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +11,9 @@ import torch
 
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Data
-from pipeline.data.sources import Labels, Source, find_source
+from pipeline.data.sources.find import find_source
+from pipeline.data.sources.naming import several, shown
+from pipeline.data.sources.source import Labels, Parts, Source
 
 # Of the training images, what the authors of WFN train on; the rest they set aside.
 AUTHORS_TRAIN_SHARE = 0.9
@@ -30,7 +34,8 @@ class Choice(NamedTuple):
 def choose(settings: Data, seed: int) -> tuple[Choice, Choice]:
     """Training and test images of the source that `settings` name: its own parts, or a split of its only one.
 
-    With `recipe: authors`, the share of the training images that they train on, every class alike.
+    With `recipe: authors`, the share of the training images that they train on, every class alike. Says on stderr how
+    the source was understood, where that could surprise.
     Raises InputError for a source that cannot be trained on.
     """
     train, test = _choose_all(settings, seed)
@@ -42,23 +47,48 @@ def choose(settings: Data, seed: int) -> tuple[Choice, Choice]:
 def _choose_all(settings: Data, seed: int) -> tuple[Choice, Choice]:
     """All images for training, in shuffled order, and all for testing."""
     parts = find_source(settings)
-    _check_part("training", parts.train.labels, classes=2)
+    for line in (*parts.notes, *_check(parts)):
+        print(f"data: {line}", file=sys.stderr)
     rows = _first_of_each_class(parts.train.labels, settings.mini)
     if parts.test is None:
-        train, test = split(parts.train.labels[rows], settings.test_share, seed)
+        train, test = split(parts.train.labels[rows], settings.test_share, seed, parts.train.classes)
         return Choice(parts.train, rows[train]), Choice(parts.train, rows[test])
-    _check_part("test", parts.test.labels, classes=1)
     shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).numpy()]
     return Choice(parts.train, shuffled), Choice(parts.test, _first_of_each_class(parts.test.labels, settings.mini))
 
 
-def _check_part(part: str, labels: Labels, classes: int) -> None:
-    """Raise InputError unless a part has images of at least so many classes, and every image has a class."""
-    found = np.unique(labels)
-    if (found < 0).any():  # the hub's way of keeping labels secret
-        raise InputError(f"data: {part} images are labelled {found[0]}; allowed: numbers of classes, from 0")
-    if len(found) < classes:
-        raise InputError(f"data: classes found with {part} images: {len(found)}; at least {classes} needed")
+def _check(parts: Parts) -> list[str]:
+    """What to know of classes without any image.
+
+    Raises InputError unless every image has a class, there are two classes at least, and each is in both parts.
+    """
+    classes = np.array(parts.train.classes, dtype=object)
+    counts = [_count(part, source, len(classes)) for part, source in _named(parts)]
+    for part, own, other in zip(("training", "test"), counts, reversed(counts), strict=False):
+        lacking = classes[(own == 0) & (other > 0)]
+        if len(lacking):
+            raise InputError(
+                f"data: classes without {part} images: {several(lacking.tolist())}; every class needs some"
+            )
+    found = np.flatnonzero(counts[0])
+    if len(found) < 2:
+        raise InputError(f"data: classes found with training images: {len(found)}; at least 2 needed")
+    unused = np.delete(classes, found)
+    return [f"classes without any image: {several(unused.tolist())}"] if len(unused) else []
+
+
+def _named(parts: Parts) -> list[tuple[str, Source]]:
+    return [("training", parts.train), *([("test", parts.test)] if parts.test is not None else [])]
+
+
+def _count(part: str, source: Source, classes: int) -> Labels:
+    """Images of each class [classes]."""
+    if not len(source.labels):
+        raise InputError(f"data: there are no {part} images")
+    wrong = np.unique(source.labels[(source.labels < 0) | (source.labels >= classes)])
+    if len(wrong):  # -1: the hub's way of keeping labels secret
+        raise InputError(f"data: {part} images are labelled {several(wrong.tolist())}; allowed: 0 to {classes - 1}")
+    return np.bincount(source.labels, minlength=classes)
 
 
 def _first_of_each_class(labels: Labels, count: int | None) -> Labels:
@@ -74,20 +104,26 @@ def first_share(labels: Labels, share: float) -> Labels:
     return np.sort(np.concatenate([mine[: round(len(mine) * share)] for mine in places]))
 
 
-def split(labels: Labels, share: float, seed: int, key: str = "data.test_share") -> tuple[Labels, Labels]:
+def split(
+    labels: Labels, share: float, seed: int, classes: Sequence[str], key: str = "data.test_share"
+) -> tuple[Labels, Labels]:
     """Rows for training and for testing, every class divided alike (to the nearest whole image), in shuffled order.
 
-    share: of each class, for testing. Raises InputError, which names `key`, for a class that does not reach both parts.
+    share: of each class, for testing. classes: their names. Raises InputError, which names `key`, for classes that do
+    not reach both parts.
     """
+    found = list(zip(*np.unique(labels, return_counts=True), strict=True))
+    few = [
+        f"{round(int(count) * share)} of the {count} images of class {shown(classes[label])}"
+        for label, count in found
+        if not 0 < round(int(count) * share) < count
+    ]
+    if few:
+        raise InputError(f"{key} = {share}: keeps {several(few)}; every class needs images in both parts")
     generator = torch.Generator().manual_seed(seed)
     train, test = [], []
-    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+    for label, count in found:
         kept = round(int(count) * share)
-        if not 0 < kept < count:
-            raise InputError(
-                f"{key} = {share}: keeps {kept} of the {count} images of class {label}; "
-                "every class needs images in both parts"
-            )
         rows = np.flatnonzero(labels == label)[torch.randperm(int(count), generator=generator).numpy()]
         train.append(rows[kept:])
         test.append(rows[:kept])

@@ -16,7 +16,7 @@ from pipeline.base.results import CARD
 from pipeline.base.settings import Data
 from pipeline.data.choosing import Choice
 from pipeline.data.images import Images
-from pipeline.data.sources import Labels
+from pipeline.data.sources.source import Labels
 
 # Settings that a card repeats, so that images made with others are noticed.
 CHECKED = ("name", "pixels", "channels")
@@ -71,20 +71,20 @@ def describe(settings: Data, train: Choice, test: Choice) -> dict[str, Any]:
     """The card: what a person wants to know of the images before using them, whatever becomes of their pixels."""
     return {
         **{key: getattr(settings, key) for key in CHECKED},
-        "classes": int(max(train.labels.max(), test.labels.max())) + 1,
+        "classes": len(train.source.classes),
         "class_names": list(train.source.classes),
-        "train": _part(train.labels),
-        "test": _part(test.labels),
+        "train": _part(train.labels, len(train.source.classes)),
+        "test": _part(test.labels, len(train.source.classes)),
     }
 
 
 def with_parts(card: Mapping[str, Any], train: Labels, test: Labels) -> dict[str, Any]:
     """A card for other training and test images, given by their labels."""
-    return {**card, **{key: _part(labels) for key, labels in (("train", train), ("test", test))}}
+    return {**card, **{key: _part(labels, card["classes"]) for key, labels in (("train", train), ("test", test))}}
 
 
-def _part(labels: Labels) -> dict[str, Any]:
-    return {"images": len(labels), "per_class": np.bincount(labels).tolist()}
+def _part(labels: Labels, classes: int) -> dict[str, Any]:
+    return {"images": len(labels), "per_class": np.bincount(labels, minlength=classes).tolist()}
 
 
 def check_classes(dataset: Dataset, outputs: int) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pipeline.base.errors import InputError
-from pipeline.data.sources import Source
+from pipeline.data.sources.source import Source
 from pipeline.watching.progress import Steps
 
 

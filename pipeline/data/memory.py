@@ -38,7 +38,7 @@ class InMemory:
     def held_out(self, share: float, seed: int) -> InMemory:
         """As `Dataset` says."""
         labels = self.train.labels.cpu().numpy()
-        kept, held = split(labels, share, seed, "rates.validation_share")
+        kept, held = split(labels, share, seed, self.card["class_names"], "rates.validation_share")
         card = with_parts(self.card, labels[kept], labels[held])
         parts = [self.train[torch.from_numpy(rows).to(self.train.labels.device)] for rows in (kept, held)]
         return replace(self, train=parts[0], test=parts[1], card=card)

@@ -29,7 +29,8 @@ from pipeline.data.choosing import Choice, choose, split
 from pipeline.data.dataset import CHECKED, WHOLE, Share, describe, full_batches, read_card, with_parts
 from pipeline.data.images import Images, read_image
 from pipeline.data.recipes import transforms
-from pipeline.data.sources import Labels, find_source
+from pipeline.data.sources.find import find_source
+from pipeline.data.sources.source import Labels
 from pipeline.watching.progress import Steps
 
 INDEX = "index.safetensors"
@@ -126,7 +127,7 @@ class Streamed:
 
     def held_out(self, share: float, seed: int) -> Streamed:
         """As `Dataset` says."""
-        parts = split(self.train.labels, share, seed, "rates.validation_share")
+        parts = split(self.train.labels, share, seed, self.card["class_names"], "rates.validation_share")
         kept, held = (Choice(self.train.source, self.train.rows[rows]) for rows in parts)
         return replace(self, train=kept, test=held, card=with_parts(self.card, kept.labels, held.labels))
 

@@ -1,0 +1,83 @@
+"""Which part of a data set is for training and which for testing, by the names that people give them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.data.sources.naming import several, shown
+from pipeline.data.sources.root import Root, folders_in, is_kind, visible
+
+TRAIN_NAMES = ("train", "training")
+# The first that is there. Of a data set with both, `test` often comes without labels.
+TEST_NAMES = ("validation", "valid", "val", "test", "testing")
+# Beside those of parts: where the hub keeps files.
+DATA = "data"
+ALL_IN_ONE = "train"
+
+
+class Roles(NamedTuple):
+    """Names of the parts for training and for testing, None where there is none; a line for each thing to know."""
+
+    train: str | None
+    test: str | None
+    notes: list[str]
+
+
+def part_name(text: str) -> str | None:
+    """The name of a part that a folder's name is, in any case; None where it is none."""
+    name = text.strip().casefold()
+    return name if name in TRAIN_NAMES + TEST_NAMES else None
+
+
+def roles(found: Collection[str]) -> Roles:
+    """What the parts of a data set are for; the first of each list above comes first."""
+    ranks = {name: rank for rank, name in enumerate(TRAIN_NAMES + TEST_NAMES)}
+    known = sorted((name for name in found if part_name(name)), key=lambda name: (ranks[part_name(name) or ""], name))
+    train = next((name for name in known if part_name(name) in TRAIN_NAMES), None)
+    test = next((name for name in known if part_name(name) in TEST_NAMES), None)
+    unused = [name for name in found if name not in (train, test)]
+    notes = [f"{shown(train)} has no test part beside it: data.test_share of it is for testing"] if not test else []
+    if unused:
+        notes.append(f"{' and '.join(shown(name) for name in (train, test) if name)} used; not used: {several(unused)}")
+    return Roles(train, test, notes)
+
+
+def files_of(root: Root, ending: str) -> list[Path]:
+    """Files with that ending in the folder itself, in its folder `data` and in its folders of parts."""
+    inner = [path for path in folders_in(root.folder) if path.name == DATA or part_name(path.name)]
+    entries = [each for folder in (root.folder, *inner) for each in visible(folder)]
+    return [Path(each.path) for each in entries if each.name.casefold().endswith(ending) and is_kind(each, "file")]
+
+
+def by_part(root: Root, files: Sequence[Path]) -> tuple[dict[str, list[Path]], list[str]]:
+    """Files by the part that they belong to: what their folder is called, or a word in their name.
+
+    Where no file says so, all are one part, and a note says that. Raises InputError where some do and others do not.
+    """
+    found: dict[str, list[Path]] = {}
+    unknown = []
+    for path in files:
+        part = _part_of(path, root)
+        if part is None:
+            unknown.append(path)
+        else:
+            found.setdefault(part, []).append(path)
+    if not found:
+        return {ALL_IN_ONE: unknown}, [f"no file says which part it is: all are taken as {ALL_IN_ONE}"]
+    if unknown:
+        names = several([root.inner(path) for path in unknown])
+        raise root.error(f"files that name no part, or several: {names}; allowed in a name: {', '.join(_ALLOWED)}")
+    return found, []
+
+
+_ALLOWED = TRAIN_NAMES + TEST_NAMES
+
+
+def _part_of(path: Path, root: Root) -> str | None:
+    if path.parent != root.folder and part_name(path.parent.name):
+        return part_name(path.parent.name)
+    words = {word for word in re.findall("[a-z]+", path.name.casefold()) if word in _ALLOWED}
+    return words.pop() if len(words) == 1 else None

@@ -1,0 +1,204 @@
+"""WebDataset: tar files whose members belong together where their names are the same up to the first dot.
+
+`0001.jpg` with `0001.cls` is a picture and its class; the class may stand in `0001.json` ("label" or "cls") or in
+`0001.txt` as well. Members are found once and read where they lie: nothing is unpacked.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.data.sources.naming import several, shown
+from pipeline.data.sources.parts import by_part, files_of, roles
+from pipeline.data.sources.root import LEFT_BEHIND, Root
+from pipeline.data.sources.source import Labels, Parts
+from pipeline.data.sources.values import classes_of
+
+ENDING = ".tar"
+BLOCK = 512  # bytes; a tar file ends in blocks of zeros
+LABELS = ("cls", "json", "txt")  # the first that a sample has
+NAMES_OF_CLASSES = ("classes.txt", "classnames.txt")
+
+
+@dataclass(frozen=True)
+class Members:
+    """Pictures that are members of tar files. places: of each, the number of its file, its offset and its length."""
+
+    classes: Sequence[str]
+    labels: Labels
+    shards: Sequence[Path]
+    places: NDArray[np.int64]
+    names: Sequence[str]
+
+    def title(self, i: int) -> str:
+        """As `Source` says."""
+        return f"{shown(self.shards[self.places[i, 0]])}, {shown(self.names[i])}"
+
+    def open(self, i: int) -> Image.Image:
+        """As `Source` says."""
+        shard, offset, length = self.places[i].tolist()
+        with self.shards[shard].open("rb") as file:
+            file.seek(offset)
+            return Image.open(io.BytesIO(file.read(length)))
+
+
+class Sample(NamedTuple):
+    """A picture in a tar file, and its label as it is written."""
+
+    name: str
+    offset: int
+    length: int
+    label: str
+
+
+def shards(root: Root) -> Parts | None:
+    """The tar files of a folder, named after their parts: imagenet-train-000000.tar; None where it has none.
+
+    Raises InputError for a damaged file, and for samples without one picture or without a class.
+    """
+    files = files_of(root, ENDING)
+    if not files:
+        return None
+    grouped, notes = by_part(root, files)
+    chosen = roles(grouped)
+    if chosen.train is None:
+        raise root.error(f"has no part train, only {', '.join(grouped)}")
+    parts = [[_samples(root, path) for path in grouped[name]] for name in chosen[:2] if name]
+    written = [[sample.label for shard in part for sample in shard] for part in parts]
+    classes, labels, more = _classes(root, written)
+    members = [
+        _members(classes, mine, grouped[name], part)
+        for name, mine, part in zip(filter(None, chosen[:2]), labels, parts, strict=True)
+    ]
+    return Parts(members[0], members[1] if len(members) > 1 else None, [*notes, *chosen.notes, *more])
+
+
+def _members(classes: Sequence[str], labels: Labels, files: Sequence[Path], part: Sequence[list[Sample]]) -> Members:
+    places = [(number, each.offset, each.length) for number, shard in enumerate(part) for each in shard]
+    names = [each.name for shard in part for each in shard]
+    return Members(classes, labels, files, np.array(places, dtype=np.int64).reshape(-1, 3), names)
+
+
+@cache
+def _endings() -> frozenset[str]:
+    return frozenset(ending[1:] for ending, form in Image.registered_extensions().items() if form in Image.OPEN)
+
+
+def _samples(root: Root, path: Path) -> list[Sample]:
+    """The samples of a tar file, in its order."""
+    key = shown(root.inner(path))
+    try:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            found = _grouped(tar)
+            _check_end(tar)
+            read = [_sample(fields, tar) for fields in found.values()]
+    except (tarfile.TarError, OSError) as error:
+        raise root.error(f"{key}: no tar file, or a damaged one ({shown(error)})") from error
+    for what in ("no picture", "several pictures", "no class"):
+        wrong = [name for name, sample in zip(found, read, strict=True) if sample == what]
+        if wrong:
+            allowed = f"a picture each, and a class in .{', .'.join(LABELS)}"
+            raise root.error(f"{key}: samples with {what}: {several(wrong)}; allowed: {allowed}")
+    return [sample for sample in read if isinstance(sample, Sample)]
+
+
+def _grouped(tar: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:
+    """The members of each sample by their endings, in small letters."""
+    found: dict[str, dict[str, tarfile.TarInfo]] = {}
+    for member in _regular(tar):
+        folder, slash, base = member.name.rpartition("/")
+        name, _, ending = base.partition(".")
+        fields = found.setdefault(f"{folder}{slash}{name}", {})
+        if ending.lower() in fields:
+            raise tarfile.TarError(f"{member.name} is there twice")
+        fields[ending.lower()] = member
+    return found
+
+
+def _regular(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The files of a tar file but for what file managers leave."""
+    for member in tar:
+        folders_and_name = member.name.split("/")
+        left = folders_and_name[-1].startswith(".") or any(each.casefold() in LEFT_BEHIND for each in folders_and_name)
+        if member.issparse():
+            raise tarfile.TarError(f"{member.name} is stored with holes")
+        if member.isreg() and not left:
+            yield member
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raise an error for a file that does not end in zeros: tarfile takes a damaged head for the end."""
+    file, zeros = tar.fileobj, 0
+    assert file is not None
+    file.seek(tar.offset)
+    while block := file.read(1 << 20):
+        if block.strip(b"\0"):
+            raise tarfile.TarError("it goes on behind its last whole member")
+        zeros += len(block)
+    if zeros < BLOCK:
+        raise tarfile.TarError("it is cut off")
+
+
+def _sample(fields: Mapping[str, tarfile.TarInfo], tar: tarfile.TarFile) -> Sample | str:
+    """A sample, or what is wrong with it."""
+    pictures = [member for ending, member in fields.items() if ending.rpartition(".")[2] in _endings()]
+    if len(pictures) != 1:
+        return "several pictures" if pictures else "no picture"
+    label = next((_label(fields[ending], ending, tar) for ending in LABELS if ending in fields), None)
+    if label is None:
+        return "no class"
+    return Sample(pictures[0].name, pictures[0].offset_data, pictures[0].size, label)
+
+
+def _label(member: tarfile.TarInfo, ending: str, tar: tarfile.TarFile) -> str | None:
+    file = tar.extractfile(member)
+    assert file is not None
+    try:
+        text = file.read().decode("utf-8-sig")
+        if ending != "json":
+            return text.strip() or None
+        value: Any = json.loads(text)
+        value = value.get("label", value.get("cls")) if isinstance(value, dict) else None
+    except ValueError:
+        return None
+    is_label = isinstance(value, int | str) and not isinstance(value, bool)
+    return (str(value).strip() or None) if is_label else None
+
+
+def _classes(root: Root, written: Sequence[Sequence[str]]) -> tuple[list[str], list[Labels], list[str]]:
+    """Names of classes and the numbers of labels: of names in a file beside the shards, or of what occurs."""
+    numbers = all(label.lstrip("-").isdecimal() for part in written for label in part)
+    parts: list[NDArray[Any]] = [np.array(part, dtype=np.int64 if numbers else np.str_) for part in written]
+    beside = next((root.folder / name for name in NAMES_OF_CLASSES if (root.folder / name).is_file()), None)
+    if beside is None:
+        return classes_of(root.key, parts)
+    try:
+        names = beside.read_text("utf-8-sig").splitlines()
+    except ValueError:
+        raise root.error(f"{beside.name}: no UTF-8") from None
+    while names and not names[-1].strip():
+        names.pop()
+    names = [name.strip() for name in names]
+    if len(set(names)) < len(names):
+        raise root.error(f"{beside.name}: a name is there twice")
+    known = {name: number for number, name in enumerate(names)}
+    every = np.unique(np.concatenate(parts)).tolist()
+    wrong = [label for label in every if not (0 <= label < len(names) if numbers else label in known)]
+    if wrong:
+        raise root.error(f"{beside.name} has {len(names)} names, and none for the classes {several(wrong)}")
+    return (
+        names,
+        [part if numbers else np.array([known[each] for each in part.tolist()], np.int64) for part in parts],
+        [],
+    )
