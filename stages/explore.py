@@ -13,7 +13,7 @@ from pipeline.training.device import seed_torch
 from stages.common.baseline import make_baseline
 from stages.common.cli import run
 from stages.common.fixed import make_fixed
-from stages.common.work import Places, device_and_data
+from stages.common.work import Places, device_and_data, own_files
 
 
 def explore(
@@ -22,10 +22,10 @@ def explore(
 ) -> None:
     """Fix a small network with every combination of the grid, one after the other; what is done is done once."""
     settings = load_settings()
-    small, cells = settings.for_explore(), settings.explored()
-    fabric, dataset = device_and_data(small, data)
+    fabric, dataset, small = device_and_data(settings.for_explore(), data)
+    cells = settings.for_classes(small.model.outputs).explored()
     decides = small.of_baseline() | {name: cell.of_fixing() for name, cell in cells.items()}
-    with several_runs(fabric, out, decides, [data / CARD]) as runs:
+    with several_runs(fabric, out, decides, [data / CARD, *own_files(small)]) as runs:
         baseline = runs.make(
             "baseline",
             lambda out: make_baseline("explore@baseline", small, fabric, dataset, Places(data, out, out)),

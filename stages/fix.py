@@ -20,7 +20,7 @@ def fix(
 ) -> None:
     """Fix every weight of the baseline network to few shared values, round by round."""
     settings = load_settings().for_stage(stage).changed(changes(change))
-    fabric, dataset = device_and_data(settings, data)
+    fabric, dataset, settings = device_and_data(settings, data)
     make_fixed(stage_name(stage), settings, fabric, dataset, Places(data, baseline, out))
 
 

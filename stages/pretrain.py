@@ -18,7 +18,7 @@ def pretrain(
 ) -> None:
     """Make the baseline network: load its weights, or train it here."""
     settings = load_settings().changed(changes(change))
-    fabric, dataset = device_and_data(settings, data)
+    fabric, dataset, settings = device_and_data(settings, data)
     make_baseline(stage_name("pretrain"), settings, fabric, dataset, Places(data, out, out))
 
 

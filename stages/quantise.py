@@ -19,7 +19,7 @@ def quantise(
 ) -> None:
     """Quantise the baseline network by the method that baselines.quantisers has under this name."""
     settings, quantiser = load_settings().for_quantiser(name)
-    fabric, dataset = device_and_data(settings, data)
+    fabric, dataset, settings = device_and_data(settings, data)
     named = Named(stage_name(f"quantise@{name}"), name, quantiser)
     make_quantised(named, settings, fabric, dataset, Places(data, baseline, out))
 

@@ -22,7 +22,7 @@ from stages.common.baseline import make_baseline
 from stages.common.cli import run
 from stages.common.fixed import make_fixed
 from stages.common.quantised import Named, make_quantised
-from stages.common.work import Places, device_and_data
+from stages.common.work import Places, device_and_data, own_files
 
 
 def rates(
@@ -34,12 +34,12 @@ def rates(
     """Train every method at every rate, and say which rates to write into the profile."""
     settings = load_settings()
     settings = settings.repeated(settings.rates.repeat)
+    fabric, dataset, settings = device_and_data(settings, data)
     cells, known = candidates(settings, method), table / f"{settings.profile}.csv"
-    fabric, dataset = device_and_data(settings, data)
     dataset = dataset.held_out(settings.rates.validation_share, settings.seed)
     decides = settings.model_dump(mode="json") | {"method": method}
     rows = []
-    with several_runs(fabric, out, decides, [data / CARD]) as runs:
+    with several_runs(fabric, out, decides, [data / CARD, *own_files(settings)]) as runs:
         baseline = runs.make(
             "baseline",
             lambda out: make_baseline("rates@baseline", settings, fabric, dataset, Places(data, out, out)),
