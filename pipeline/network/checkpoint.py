@@ -102,7 +102,7 @@ def _adapted(work: _Work, model: nn.Module, settings: Settings) -> _Work:
         fitted = _other_channels(f"{name}.weight", tensors, work.expected, settings.model.in_chans)
         if fitted is not None:
             tensors[f"{name}.weight"] = fitted
-            done.append(f"fitted {name} to {settings.model.in_chans} channels as timm does")
+            done.append(f"fitted {name} to in_chans = {settings.model.in_chans} as timm does")
     adapted = _Work(tensors, work.expected, done=done)
     if settings.pretrain.from_weights:
         adapted.new = [head for head in heads(model) if other_classes(head, tensors, work.expected) is not None]

@@ -41,7 +41,7 @@ def check_values(key: str, tensors: Mapping[str, Tensor], expected: Mapping[str,
             continue
         found = cast[name] = value.detach().to(own)
         if not own.is_floating_point and not (value == found).all():
-            others.append(f"{name} ({_plain(value.dtype)})")
+            others.append(f"{name} ({_plain(value.dtype)}, where whole numbers are needed)")
         elif not (finite := found.isfinite()).all():
             infinite.append(f"{name} ({_problem(value[~finite][0], found[~finite][0])})")
         elif name.rpartition(".")[2] == "running_var" and (found < 0).any():

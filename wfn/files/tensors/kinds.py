@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import zipfile
 from pathlib import Path
@@ -14,7 +15,7 @@ HEAD = 512  # bytes that tell
 OLD_TORCH_START = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
 BEGINNINGS = (
     (b"\x89WFN\r\n\x1a\n", PACKED),
-    (b"version https://git-lfs", "a Git LFS pointer in place of the file; `git lfs pull` fetches that"),
+    (b"version https://git-lfs", "a Git LFS pointer in place of the file; git lfs pull fetches that"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (.h5), as Keras and TensorFlow write"),
     (b"\x93NUMPY", "a NumPy array (.npy)"),
     (b"GGUF", "a GGUF file"),
@@ -87,7 +88,8 @@ def _zip(path: Path, head: bytes) -> str:
 
 def _text(path: Path, head: bytes) -> str | None:
     try:
-        text = head.decode("utf-8-sig", "ignore" if len(head) == HEAD else "strict").lstrip()
+        decoder = codecs.getincrementaldecoder("utf-8-sig")()  # the last character may not be whole
+        text = decoder.decode(head, final=len(head) < HEAD).lstrip()
     except UnicodeDecodeError:
         return None
     if any(not (character.isprintable() or character.isspace()) for character in text):
@@ -97,7 +99,7 @@ def _text(path: Path, head: bytes) -> str | None:
     if text.startswith("<?xml"):
         return "an XML text, such as a server sends in place of a file; download the file itself"
     if "/annex/objects/" in text:
-        return "a git-annex pointer in place of the file; `git annex get` fetches that"
+        return "a git-annex pointer in place of the file; git annex get fetches that"
     if text.startswith(("{", "[")):
         parts = "weight_map" in path.read_text(errors="replace")
         return "a list of the parts of a file, in JSON; name one file that holds all" if parts else _JSON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -16,7 +17,7 @@ from wfn.files.tensors.unwrap import STANDS_FOR, Unwrapped, unwrap
 
 FORMS = "a .safetensors file, or one that torch.save wrote"
 # What these have is no record of a training: a file that asks for it wants to run something.
-PROGRAMS = {"builtins", "os", "posix", "nt", "sys", "subprocess", "runpy", "shutil", "importlib", "ctypes", "socket"}
+PROGRAMS = {"os", "posix", "nt", "sys", "subprocess", "runpy", "shutil", "importlib", "ctypes", "socket"}
 
 
 def read_tensors(path: Path) -> Unwrapped:
@@ -29,7 +30,7 @@ def read_tensors(path: Path) -> Unwrapped:
     if kind == SAFETENSORS:
         return Unwrapped(_safetensors(path), "")
     if kind == PACKED:
-        raise TensorError(path, f"a packed file; `wfn unpack {path.name} FILE.safetensors` makes one that is read")
+        raise TensorError(path, f"a packed file; wfn unpack {path.name} FILE.safetensors makes one that is read")
     if kind not in (TORCH, OLD_TORCH):
         raise TensorError(path, f"{kind}; needed: {FORMS}")
     return unwrap(_torch(path, kind), path)
@@ -52,13 +53,14 @@ def _torch(path: Path, kind: str) -> object:
             unknown = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # whatever a damaged file makes of the unpickler
         raise TensorError(path, "a torch file that is damaged; fetch it again") from None
-    programs = [name for name in unknown if name.partition(".")[0] in PROGRAMS]
+    programs = [name for name in unknown if _runs(name)]
     if programs:
         raise TensorError(path, f"a pickle that would run {programs[0]} when read; it was not run, nor read")
     try:
-        with torch.serialization.safe_globals([(_stand_in(name), name) for name in unknown]), warnings.catch_warnings():
+        known = torch.serialization.safe_globals([(_stand_in(name), name) for name in unknown])
+        with known, warnings.catch_warnings(), path.open("rb") as file:  # of a path, torch looks at the ending
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:
@@ -71,15 +73,26 @@ def _torch(path: Path, kind: str) -> object:
         raise TensorError(path, what) from None
 
 
-def _stand_in(name: str) -> Any:
-    """What is read in place of a class or function that torch does not know: a mapping with the name of that.
+def _runs(name: str) -> bool:
+    """Whether a name is one by which pickles run programs: builtin functions, and those of a few modules."""
+    module, _, own = name.partition(".")
+    return module in PROGRAMS or (module == "builtins" and not isinstance(getattr(builtins, own, None), type))
 
-    Training programs keep their settings and numbers beside the tensors. Nothing of theirs is imported.
+
+def _stand_in(name: str) -> Any:
+    """What is read in place of a class or function that torch does not know; its name is all that it says of itself.
+
+    Training programs keep their settings and numbers beside the tensors. Nothing of theirs is imported. Such objects
+    become mappings, so that what one has by name is read; NumPy's, which have nothing by name, do not.
     """
 
-    def make(_: type, *__: object, **___: object) -> OrderedDict[str, object]:
+    def mapping(_: type, *__: object, **___: object) -> OrderedDict[str, object]:
         found: OrderedDict[str, object] = OrderedDict()
         setattr(found, STANDS_FOR, name)
         return found
 
-    return type("StandIn", (), {"__new__": make, STANDS_FOR: name})
+    def nothing(_: object, *__: object) -> None:
+        return
+
+    methods = {"__init__": nothing, "__setstate__": nothing} if name.startswith("numpy") else {"__new__": mapping}
+    return type("StandIn", (), {**methods, STANDS_FOR: name})

@@ -78,7 +78,7 @@ def _is_network(value: object) -> bool:
 def _tensors(content: object, path: Path, where: str) -> dict[str, Tensor]:
     if _is_network(content):
         raise TensorError(path, f"holds a whole network ({_kind(content)}){where}; save its state_dict() instead")
-    if not isinstance(content, Mapping) or hasattr(content, STANDS_FOR):
+    if not isinstance(content, Mapping) or (hasattr(content, STANDS_FOR) and not content):
         raise TensorError(path, f"holds {_kind(content)}{where}; tensors by name are needed")
     if not content:
         raise TensorError(path, f"holds nothing{where}; tensors by name are needed")
