@@ -7,6 +7,7 @@ from typing import Any
 import timm
 import torch
 from timm.data.config import resolve_data_config
+from timm.models import PretrainedCfg
 from torch import nn
 
 from pipeline.base.errors import InputError, one_line
@@ -34,7 +35,7 @@ def build(settings: Model, seed: int) -> nn.Module:
     reserved = sorted(settings.options.keys() & RESERVED.keys())
     if reserved:
         raise InputError(f"model.options.{reserved[0]}: not here; allowed: {RESERVED[reserved[0]]}")
-    weights = {}
+    weights, outputs = {}, settings.outputs
     if settings.pretrained and settings.checkpoint is None:
         if known is None or not known.hf_hub_id:
             raise InputError(f"model.pretrained = true: timm names no weights for {settings.name}; allowed: false")
@@ -48,7 +49,7 @@ def build(settings: Model, seed: int) -> nn.Module:
                 pretrained=bool(weights),
                 pretrained_cfg_overlay=weights or None,
                 in_chans=settings.in_chans,
-                num_classes=settings.outputs,
+                num_classes=outputs,
                 **settings.options,
             )
         except Exception as error:  # whatever a network makes of its options
@@ -77,7 +78,7 @@ def input_settings(settings: Model) -> dict[str, Any]:
     Raises InputError for a model that timm does not have.
     """
     known = described(settings)
-    found = resolve_data_config({}, pretrained_cfg=known.to_dict() if known else {})
+    found = resolve_data_config({}, pretrained_cfg=(known or PretrainedCfg()).to_dict())
     if settings.in_chans == 1:  # timm adds up the weights of the colours
         found |= {key: (sum(found[key]) / len(found[key]),) for key in ("mean", "std")}
     return found
