@@ -11,7 +11,7 @@ from stages.common.baseline import make_baseline
 from stages.common.cli import Out, Runs, run
 from stages.common.fixed import make_fixed
 from stages.common.folders import DATA, RUNS, Places
-from stages.common.work import device_and_data
+from stages.common.work import device_and_data, own_files
 
 
 def explore(runs: Runs = None, out: Out = None) -> None:
@@ -19,10 +19,10 @@ def explore(runs: Runs = None, out: Out = None) -> None:
     settings = load_settings()
     runs = runs or RUNS / settings.profile
     data, out = runs / DATA, writable(out or runs / "explore")
-    small, cells = settings.for_explore(), settings.explored()
-    fabric, dataset = device_and_data(small, data)
+    fabric, dataset, small = device_and_data(settings.for_explore(), data)
+    cells = settings.for_classes(small.model.outputs).explored()
     decides = small.of_baseline() | {name: cell.of_fixing() for name, cell in cells.items()}
-    with several_runs(fabric, out, decides, [data / CARD]) as made:
+    with several_runs(fabric, out, decides, [data / CARD, *own_files(small)]) as made:
         baseline = made.make(
             "baseline",
             lambda out: make_baseline("explore@baseline", small, fabric, dataset, Places(data, out, out)),

@@ -11,7 +11,7 @@ def fix(stage: Stage = "fix", runs: Runs = None, out: Out = None, change: Change
     """Fix every weight of the baseline network to few shared values, round by round."""
     given = load_settings()
     settings, where = given.for_stage(stage).changed(changes(change)), places(given, stage, runs, out)
-    fabric, dataset = device_and_data(settings, where.data)
+    fabric, dataset, settings = device_and_data(settings, where.data)
     make_fixed(stage, settings, fabric, dataset, where)
 
 

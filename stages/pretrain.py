@@ -11,7 +11,7 @@ def pretrain(runs: Runs = None, out: Out = None, change: Changes = []) -> None: 
     """Make the baseline network: load its weights, or train it here."""
     settings = load_settings().changed(changes(change))
     where = places(settings, "pretrain", runs, out)
-    fabric, dataset = device_and_data(settings, where.data)
+    fabric, dataset, settings = device_and_data(settings, where.data)
     make_baseline("pretrain", settings, fabric, dataset, where)
 
 

@@ -12,7 +12,7 @@ def quantise(stage: Stage, runs: Runs = None, out: Out = None) -> None:
     given = load_settings()
     where, name = places(given, stage, runs, out), stage.partition("@")[2]
     settings, quantiser = given.for_quantiser(name)
-    fabric, dataset = device_and_data(settings, where.data)
+    fabric, dataset, settings = device_and_data(settings, where.data)
     make_quantised(Named(stage, name, quantiser), settings, fabric, dataset, where)
 
 

@@ -22,7 +22,7 @@ from stages.common.cli import Out, Runs, run
 from stages.common.fixed import make_fixed
 from stages.common.folders import DATA, RUNS, Places
 from stages.common.quantised import Named, make_quantised
-from stages.common.work import device_and_data
+from stages.common.work import device_and_data, own_files
 
 
 def rates(
@@ -35,12 +35,12 @@ def rates(
     settings = load_settings()
     settings = settings.repeated(settings.rates.repeat)
     data, out = (runs or RUNS / settings.profile) / DATA, writable(out or RUNS / "rates" / settings.profile)
+    fabric, dataset, settings = device_and_data(settings, data)
     cells, known = candidates(settings, method), table / f"{settings.profile}.csv"
-    fabric, dataset = device_and_data(settings, data)
     dataset = dataset.held_out(settings.rates.validation_share, settings.seed)
     decides = settings.model_dump(mode="json") | {"method": method}
     rows = []
-    with several_runs(fabric, out, decides, [data / CARD]) as made:
+    with several_runs(fabric, out, decides, [data / CARD, *own_files(settings)]) as made:
         baseline = made.make(
             "baseline",
             lambda out: make_baseline("rates@baseline", settings, fabric, dataset, Places(data, out, out)),

@@ -144,7 +144,14 @@ def test_gradients_of_another_layout_than_their_weights():
 
 def test_a_stem_for_small_images():
     def with_stem(**stem):
-        given = {"name": "resnet18", "in_chans": 3, "num_classes": 10, "checkpoint": None, "pretrained": False}
+        given = {
+            "name": "resnet18",
+            "module": None,
+            "in_chans": 3,
+            "num_classes": 10,
+            "checkpoint": None,
+            "pretrained": False,
+        }
         return build(Model.model_validate(given | {"options": {}, "stem": stem or None}), seed=0)
 
     image = torch.zeros(1, 3, 32, 32)

@@ -43,16 +43,17 @@ def at(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def build(hub, at):
+def build(hub, at, settings):
     """Build a network as a stage does, its hub being ours; returns its first weight."""
 
     def build(address=None, **model):
         at(address or hub.address)
-        given = {"name": "test_resnet", "in_chans": 3, "num_classes": 1000, "stem": None, "checkpoint": None}
-        settings = Model.model_validate(given | {"pretrained": False, "options": {}} | model)
-        network = build_network(settings, seed=0)
-        if settings.checkpoint:
-            load_checkpoint(network, settings.checkpoint)
+        given = {"name": "test_resnet", "module": None, "in_chans": 3, "num_classes": 1000, "stem": None}
+        given |= {"checkpoint": None, "pretrained": False, "options": {}} | model
+        chosen = settings.model_copy(update={"model": Model.model_validate(given)})
+        network = build_network(chosen.model, seed=0)
+        if chosen.model.checkpoint:
+            load_checkpoint(network, chosen)
         return first(network.state_dict())
 
     return build
@@ -124,11 +125,11 @@ def test_a_file_that_is_not_what_the_hub_says(hub, build, refused):
 
 def test_wrong_files_are_named(hub, refused):
     hub.files["someone/page:model.safetensors"] = b"<html>log in first</html>"
-    refused("model.safetensors: not a file of weights", checkpoint="hf-hub:someone/page")
+    refused("model.safetensors: an HTML page", checkpoint="hf-hub:someone/page")
     hub.files["someone/other:model.safetensors"] = save({"layer.weight": torch.ones(3)})
-    refused("model.safetensors: lacks ", "the model's own names are needed", checkpoint="hf-hub:someone/other")
+    refused("not the tensors of test_resnet: lacks ", checkpoint="hf-hub:someone/other")
     hub.files["someone/program:pytorch_model.bin"] = pickled({"weight": print})
-    refused("pytorch_model.bin: not a file of weights", checkpoint="hf-hub:someone/program")
+    refused("pytorch_model.bin: a pickle that would run builtins.print when read", checkpoint="hf-hub:someone/program")
     hub.files["someone/text:README.md"] = b"no weights"
     refused("someone/text has none of model.safetensors, pytorch_model.bin", checkpoint="hf-hub:someone/text")
 

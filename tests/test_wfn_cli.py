@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 import wfn
 from wfn.cli.app import app
 from wfn.files.pictures import PictureError, find_pictures, read_picture
-from wfn.files.tensors import read_tensors, write_safetensors
+from wfn.files.tensors.read import read_tensors
+from wfn.files.writing import write_safetensors
 
 CLASSES = ["ant", "bee", "cat", "dog"]
 
@@ -265,14 +266,16 @@ def test_what_pack_refuses(weights, tmp_path):
     torch.save({"weight": torch.zeros(2), "epoch": 3}, tmp_path / "mixed.pt")
     torch.save({"weight": torch.nn.Linear(2, 2)}, tmp_path / "program.pt")
     torch.save({"weight": torch.zeros(2, dtype=torch.complex128)}, tmp_path / "type.pt")
-    assert "no file of tensors" in refused("pack", tmp_path / "text.pt", out)
-    assert "no safetensors file" in refused("pack", tmp_path / "text.safetensors", out)
-    assert "no file of tensors" in refused("pack", tmp_path / "program.pt", out)
+    assert "a text; needed: a .safetensors file, or one that torch.save wrote" in refused(
+        "pack", tmp_path / "text.pt", out
+    )
+    assert "a text; needed" in refused("pack", tmp_path / "text.safetensors", out)
+    assert "weight (a torch.nn.modules.linear.Linear)" in refused("pack", tmp_path / "program.pt", out)
     assert "holds a list" in refused("pack", tmp_path / "list.pt", out)
-    assert "epoch is no tensor" in refused("pack", tmp_path / "mixed.pt", out)
+    assert "no tensor: epoch (an int)" in refused("pack", tmp_path / "mixed.pt", out)
     assert "weight: the type" in refused("pack", tmp_path / "type.pt", out)
     assert "No such file" in refused("pack", tmp_path / "nothing.pt", out)
-    assert "told by its name" in refused("pack", tmp_path / "names.txt", out)
+    assert "a text; needed" in refused("pack", tmp_path / "names.txt", out)
     assert "timm has no such model" in refused("pack", weights, out, "--network", "resnet1")
     assert "in the file" in refused("pack", weights, out, "--network", "resnet18")
     assert "1 names; the network has 4" in refused(
@@ -291,7 +294,7 @@ def test_tensors_only_predict_nothing(tmp_path):
 def test_tied_tensors_as_safetensors(tmp_path):
     weight = torch.arange(6.0).reshape(2, 3)
     write_safetensors({"a": weight, "b": weight}, tmp_path / "tied.safetensors")
-    found = read_tensors(tmp_path / "tied.safetensors")
+    found = read_tensors(tmp_path / "tied.safetensors").tensors
     assert torch.equal(found["a"], weight)
     assert torch.equal(found["b"], weight)
     (tmp_path / "other").touch()

@@ -12,3 +12,8 @@ class DivergedError(InputError):
 def first_line(error: Exception) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def one_line(error: BaseException) -> str:
+    """All that an error says in one line, shortened; its kind where it says nothing."""
+    return " ".join(str(error).split())[:240] or type(error).__name__

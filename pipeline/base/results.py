@@ -56,6 +56,14 @@ def repository() -> Path:
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
 
+def in_clone(path: Path) -> Path:
+    """A path that a setting names: a relative one is of the clone, `~` is the home folder."""
+    try:
+        return repository() / path.expanduser()
+    except RuntimeError:  # of a person whom this machine does not know
+        return repository() / path
+
+
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write all `files` (name -> content) into `folder`, replacing what is there only once all of them are complete.
 

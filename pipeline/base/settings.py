@@ -203,6 +203,13 @@ class Model(Section):
     pretrained: bool
     options: dict[str, Any]
 
+    @property
+    def outputs(self) -> int:
+        """How many classes the network tells apart, known once `Settings.for_classes` has been told."""
+        if self.num_classes is None:
+            raise ValueError("model.num_classes is null: Settings.for_classes says how many there are")
+        return self.num_classes
+
     def without_weights(self) -> Model:
         """The same network, to be given its weights by the caller."""
         return self.model_copy(update={"pretrained": False, "checkpoint": None})
@@ -320,6 +327,17 @@ class Settings(Section):
     def training_epochs(self) -> int:
         """Epochs that fixing trains in all rounds together; every baseline gets as many."""
         return (len(self.fixing.fractions) - 1) * self.finetune.epochs
+
+    def for_classes(self, count: int) -> Settings:
+        """The settings for images of so many classes, which model.num_classes is where it says null.
+
+        Raises InputError where a null would be one class only.
+        """
+        if self.model.num_classes is not None:
+            return self
+        if count < 2:
+            raise InputError(f"model.num_classes = null: the images have {count} class; at least 2 are needed")
+        return self.model_copy(update={"model": self.model.model_copy(update={"num_classes": count})})
 
     def repeated(self, repeat: int) -> Settings:
         """The same settings with the seed of a repeat."""

@@ -7,13 +7,22 @@ from typing import Any
 import timm
 import torch
 from timm.data.config import resolve_data_config
+from timm.models import PretrainedCfg
 from torch import nn
 
-from pipeline.base.errors import InputError, first_line
+from pipeline.base.errors import InputError, one_line
 from pipeline.base.settings import Model, Stem
 from pipeline.network.hub import fetch
+from pipeline.network.module import line_of, module_file, register_networks
+from pipeline.network.names import described
 from pipeline.network.trimming import trim
 from wfn.stem import replace_stem
+
+# Arguments of timm that settings of their own decide.
+RESERVED = {
+    **dict.fromkeys(("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"), "model.checkpoint"),
+    **{"pretrained": "model.pretrained", "num_classes": "model.num_classes", "in_chans": "model.in_chans"},
+}
 
 
 def build(settings: Model, seed: int) -> nn.Module:
@@ -21,10 +30,13 @@ def build(settings: Model, seed: int) -> nn.Module:
 
     Raises InputError for a model that timm does not have, that it cannot build so, or whose weights cannot be had.
     """
-    _check_name(settings.name)
-    weights = {}
+    register_networks(settings)
+    known = described(settings)
+    reserved = sorted(settings.options.keys() & RESERVED.keys())
+    if reserved:
+        raise InputError(f"model.options.{reserved[0]}: not here; allowed: {RESERVED[reserved[0]]}")
+    weights, outputs = {}, settings.outputs
     if settings.pretrained and settings.checkpoint is None:
-        known = timm.get_pretrained_cfg(settings.name)
         if known is None or not known.hf_hub_id:
             raise InputError(f"model.pretrained = true: timm names no weights for {settings.name}; allowed: false")
         # timm fits them to other channels and classes.
@@ -37,20 +49,19 @@ def build(settings: Model, seed: int) -> nn.Module:
                 pretrained=bool(weights),
                 pretrained_cfg_overlay=weights or None,
                 in_chans=settings.in_chans,
-                num_classes=settings.num_classes,
+                num_classes=outputs,
                 **settings.options,
             )
-        except (TypeError, RuntimeError, OSError) as error:
-            raise InputError(f"model: timm cannot build {settings.name}: {first_line(error)}") from error
+        except Exception as error:  # whatever a network makes of its options
+            line = line_of(error, module_file(settings))
+            raise InputError(f"model: timm cannot build {settings.name}: {line}{one_line(error)}") from error
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"model.name = {settings.name}: gives a {type(model).__name__}; a torch.nn.Module is needed"
+            )
         if settings.stem is not None:
             _replace_stem(model, settings.stem)
     return trim(model)
-
-
-def _check_name(name: str) -> None:
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:5] or ["any of timm.list_models()"]
-        raise InputError(f"model.name = {name!r}: timm has no such model; allowed: {', '.join(near)}, ...")
 
 
 def _replace_stem(model: nn.Module, stem: Stem) -> None:
@@ -66,9 +77,8 @@ def input_settings(settings: Model) -> dict[str, Any]:
 
     Raises InputError for a model that timm does not have.
     """
-    _check_name(settings.name)
-    known = timm.get_pretrained_cfg(settings.name, allow_unregistered=False)
-    found = resolve_data_config({}, pretrained_cfg=known.to_dict() if known else {})
+    known = described(settings)
+    found = resolve_data_config({}, pretrained_cfg=(known or PretrainedCfg()).to_dict())
     if settings.in_chans == 1:  # timm adds up the weights of the colours
         found |= {key: (sum(found[key]) / len(found[key]),) for key in ("mean", "std")}
     return found

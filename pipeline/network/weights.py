@@ -5,59 +5,63 @@ from __future__ import annotations
 from pathlib import Path
 
 import safetensors.torch
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pipeline.base.errors import InputError, first_line
+from pipeline.base.errors import InputError
+from pipeline.base.results import in_clone
+from pipeline.base.settings import Model, Settings
+from pipeline.network.checkpoint import fit
 from pipeline.network.hub import HUB, fetch
+from pipeline.network.values import check_values
+from wfn.files.tensors.errors import TensorError
+from wfn.files.tensors.read import read_tensors
+from wfn.files.tensors.unwrap import Unwrapped, listed
 
 
-def load_checkpoint(model: nn.Module, checkpoint: str) -> None:
-    """Put the weights of a local file, or of a repository of the Hugging Face hub (hf-hub:owner/name), into `model`.
+def load_checkpoint(model: nn.Module, settings: Settings) -> str:
+    """Put the weights that model.checkpoint names into `model`; returns a line that says what was taken and changed.
 
-    Raises InputError as `load_weights` does, and for a repository that cannot be reached or has no file of weights.
+    They are of a local file (`checkpoint_file`), or of a repository of the Hugging Face hub (hf-hub:owner/name). Raises
+    InputError for what cannot be read, does not fit (`fit`) or cannot be reached, before the network is changed.
     """
-    if checkpoint.startswith(HUB):
-        load_weights(model, fetch(f"model.checkpoint = {checkpoint}", checkpoint.removeprefix(HUB)))
-    else:
-        load_weights(model, Path(checkpoint))
+    named = str(settings.model.checkpoint)
+    key = f"model.checkpoint = {named}"
+    local = checkpoint_file(settings.model)
+    path = local or fetch(key, named.removeprefix(HUB))
+    fitted = fit(key, _read(path, key if local else f"{key}: {path.name}"), model, settings)
+    model.load_state_dict(fitted.state)
+    return f"{key}: {fitted.said}"
+
+
+def checkpoint_file(settings: Model) -> Path | None:
+    """The local file that model.checkpoint names, a relative one in the clone; None where it names none."""
+    if settings.checkpoint is None or settings.checkpoint.startswith(HUB):
+        return None
+    return in_clone(Path(settings.checkpoint))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Put the weights of a .safetensors, .pt or .pth file into `model`, once all of them have been checked.
+    """Put the weights of a file that this pipeline wrote into a network of the same settings.
 
-    Nothing is unpickled but tensors. Raises InputError that names the file and the first parameter at fault, for other
-    names or shapes and for NaN or infinite values.
+    Raises InputError that names the file, for one that is not there or is another network's.
     """
-    weights = _read_weights(path)
-    expected = model.state_dict()
-    missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    if missing or unknown:
-        what, names = ("lacks", missing) if missing else ("has the unknown", unknown)
-        raise InputError(f"{path}: {what} {names[0]} ({len(names)} such); the model's own names are needed")
-    for name, value in weights.items():
-        if value.shape != expected[name].shape:
-            shapes = tuple(value.shape), tuple(expected[name].shape)
-            raise InputError(f"{path}: {name} has the shape {shapes[0]}; allowed: {shapes[1]}")
-        if value.is_floating_point() and not value.isfinite().all():
-            bad = value[~value.isfinite()][0]
-            raise InputError(f"{path}: {name} holds {float(bad)}; only finite weights are allowed")
-    model.load_state_dict(weights)
+    if not path.exists():
+        raise InputError(f"{path}: not there; stage pretrain writes it (dvc repro pretrain)")
+    tensors, expected = _read(path, str(path)).tensors, model.state_dict()
+    wrong = [name for name in expected if name not in tensors or tensors[name].shape != expected[name].shape]
+    wrong += [name for name in tensors if name not in expected]
+    if wrong:
+        raise InputError(f"{path}: of another network, {listed(wrong)} differ ({len(wrong)}); dvc repro pretrain")
+    model.load_state_dict(check_values(str(path), tensors, expected))
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise InputError(f"model.checkpoint = {path}: no such file; a .safetensors, .pt or .pth file is needed")
+def _read(path: Path, key: str) -> Unwrapped:
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(f"{path}: not a file of weights: {first_line(error)}") from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"{path}: holds no mapping of parameter names to tensors")
-    return content
+        return read_tensors(path)
+    except TensorError as error:
+        raise InputError(f"{key}: {error.what}") from None
+    except (OSError, ValueError) as error:  # ValueError: a path that can be none
+        raise InputError(f"{key}: {(getattr(error, 'strerror', None) or str(error)).lower()}") from None
 
 
 def weight_bytes(model: nn.Module) -> bytes:

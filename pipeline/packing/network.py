@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import timm
+
 from pipeline.base.results import Run
 from pipeline.base.settings import Data, Model
 from pipeline.data.recipes import AUTHORS_SQUASHED
@@ -20,11 +22,13 @@ SETTINGS = ("method", "bits", "delta", "alpha", "seed")
 def network_of(run: Run, card: Mapping[str, Any]) -> dict[str, Any] | None:
     """The network of a run as docs/format.md has it; None where timm alone cannot build it.
 
-    That is so for quantised activations, whose clipping values are no part of timm's networks, and for arguments
-    (`model.options`) that a packed file may not hold.
+    That is so for quantised activations, whose clipping values are no part of timm's networks, for arguments
+    (`model.options`) that a packed file may not hold, and for networks of a person's own (`model.module`).
     """
     data, model = Data.model_validate(run.settings["data"]), Model.model_validate(run.settings["model"])
     if run.metrics.get("activation_bits") is not None or not set(model.options) <= set(ARGUMENTS):
+        return None
+    if not (timm.is_model(model.name) and timm.model_entrypoint(model.name).__module__.startswith("timm.")):
         return None
     names = card["class_names"]
     return {

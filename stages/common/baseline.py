@@ -15,19 +15,23 @@ from pipeline.measuring.evaluation import measure
 from pipeline.network.build import build
 from pipeline.network.hub import NotDownloadedError
 from pipeline.network.layout import layer_table
-from pipeline.network.weights import load_checkpoint
+from pipeline.network.trial import check_runs
+from pipeline.network.weights import checkpoint_file, load_checkpoint
 from pipeline.training import loop
 from pipeline.training.work import Job, at_work
 from stages.common.folders import Places
-from stages.common.work import Result, write_run
+from stages.common.work import Result, own_files, write_run
 
 
 def make_baseline(stage: str, settings: Settings, fabric: Fabric, dataset: Dataset, places: Places) -> None:
     """Load the weights of the baseline network, or train it here; write it."""
-    check_classes(dataset, settings.model.num_classes)
-    model, settings = starting_point(settings)
+    check_classes(dataset, settings.model.outputs)
+    model, settings = starting_point(settings, quiet=not fabric.is_global_zero)
+    check_runs(model, dataset.sample(2), settings.model)
     epochs = settings.pretrain.epochs if settings.trains_the_baseline else 0
-    job = Job(stage, settings.of_baseline(), [places.data / CARD], epochs, settings.pretrain.batch_size)
+    given = checkpoint_file(settings.model)
+    inputs = [places.data / CARD, *own_files(settings), *([given] if given else [])]
+    job = Job(stage, settings.of_baseline(), inputs, epochs, settings.pretrain.batch_size)
 
     with at_work(fabric, model, dataset, settings, job) as work:
         rows = pd.DataFrame(loop.pretrain(work) if epochs else [], columns=list(loop.EPOCH_COLUMNS))
@@ -37,19 +41,24 @@ def make_baseline(stage: str, settings: Settings, fabric: Fabric, dataset: Datas
         write_run(places.out, work, Result(metrics, rows, seconds, seconds, len(rows), tables))
 
 
-def starting_point(settings: Settings) -> tuple[nn.Module, Settings]:
+def starting_point(settings: Settings, *, quiet: bool = False) -> tuple[nn.Module, Settings]:
     """The network with its given weights, if any, and the settings as they were followed.
+
+    What was taken of a checkpoint is said on the standard error, unless `quiet`.
 
     Where the weights cannot be downloaded and the profile says to train then, those settings name no weights.
     """
     try:
         model = build(settings.model, settings.seed)
         if settings.model.checkpoint is not None:
-            load_checkpoint(model, settings.model.checkpoint)
+            said = load_checkpoint(model, settings)
+            if not quiet:
+                print(f"pretrain: {said}", file=sys.stderr)
     except NotDownloadedError as error:
         if settings.pretrain.if_unreachable == "stop":
             raise
-        print(f"pretrain: {error}; trained here instead, as pretrain.if_unreachable says", file=sys.stderr)
+        if not quiet:
+            print(f"pretrain: {error}; trained here instead, as pretrain.if_unreachable says", file=sys.stderr)
         followed = settings.model_copy(update={"model": settings.model.without_weights()})
         return build(followed.model, settings.seed), followed
     return model, settings

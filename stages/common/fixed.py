@@ -13,12 +13,12 @@ from pipeline.fixing.summary import centres_table
 from pipeline.measuring.evaluation import measure
 from pipeline.training.work import Job, at_work
 from stages.common.folders import Places
-from stages.common.work import Result, baseline_network, write_run
+from stages.common.work import Result, baseline_network, own_files, write_run
 
 
 def make_fixed(stage: str, settings: Settings, fabric: Fabric, dataset: Dataset, places: Places) -> None:
     """Fix the baseline network round by round; write it."""
-    epochs, inputs = settings.training_epochs, [places.data / CARD, places.baseline / WEIGHTS]
+    epochs, inputs = settings.training_epochs, [places.data / CARD, places.baseline / WEIGHTS, *own_files(settings)]
     job = Job(stage, settings.of_fixing(), inputs, epochs, settings.finetune.batch_size)
 
     with at_work(fabric, baseline_network(settings, places.baseline), dataset, settings, job) as work:

@@ -16,7 +16,7 @@ from pipeline.measuring.evaluation import measure
 from pipeline.training.loop import EPOCH_COLUMNS
 from pipeline.training.work import Job, at_work
 from stages.common.folders import Places
-from stages.common.work import Result, baseline_network, write_run
+from stages.common.work import Result, baseline_network, own_files, write_run
 
 
 class Named(NamedTuple):
@@ -32,7 +32,7 @@ def make_quantised(named: Named, settings: Settings, fabric: Fabric, dataset: Da
     quantiser = named.quantiser
     method = find_method(named.name, quantiser)
     model = baseline_network(settings, places.baseline).to(fabric.device)
-    epochs, inputs = settings.training_epochs, [places.data / CARD, places.baseline / WEIGHTS]
+    epochs, inputs = settings.training_epochs, [places.data / CARD, places.baseline / WEIGHTS, *own_files(settings)]
     job = Job(named.stage, settings.of_quantiser(quantiser), inputs, epochs, settings.quantise.batch_size)
 
     with at_work(fabric, model, dataset, settings, job) as work:

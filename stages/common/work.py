@@ -26,14 +26,16 @@ from pipeline.base.settings import Settings
 from pipeline.data import memory, streaming
 from pipeline.data.dataset import Dataset
 from pipeline.network.build import build, input_settings
+from pipeline.network.module import module_file, register_networks
 from pipeline.network.weights import load_weights, weight_bytes
 from pipeline.training.device import launch
 from pipeline.training.work import Work
 
 
-def device_and_data(settings: Settings, data: Path) -> tuple[Fabric, Dataset]:
-    """The device to work on, and on it the data set that stage data prepared."""
+def device_and_data(settings: Settings, data: Path) -> tuple[Fabric, Dataset, Settings]:
+    """The device to work on, on it the data set that stage data prepared, and the settings for its classes."""
     fabric = launch(settings.hardware, settings.seed)
+    register_networks(settings.model)
     expected = input_settings(settings.model)
     dataset: Dataset
     if settings.data.storage == "files":
@@ -41,7 +43,7 @@ def device_and_data(settings: Settings, data: Path) -> tuple[Fabric, Dataset]:
     else:
         own = settings.data.statistics == "images"
         dataset = memory.load(data, settings.data, {} if own else {key: expected[key] for key in ("mean", "std")})
-    return fabric, dataset.to(fabric.device)
+    return fabric, dataset.to(fabric.device), settings.for_classes(dataset.card["classes"])
 
 
 def baseline_network(settings: Settings, baseline: Path) -> nn.Module:
@@ -49,6 +51,12 @@ def baseline_network(settings: Settings, baseline: Path) -> nn.Module:
     model = build(settings.model.without_weights(), settings.seed)
     load_weights(model, baseline / WEIGHTS)
     return model
+
+
+def own_files(settings: Settings) -> list[Path]:
+    """Files of the person's own that decide a network beside the settings: another content is another piece of work."""
+    path = module_file(settings.model)
+    return [] if path is None else [path]
 
 
 class Result(NamedTuple):

@@ -17,9 +17,10 @@ from wfn.cli.evaluating import evaluated, labelled_folders
 from wfn.cli.exporting import check_kind, example_of, export_to
 from wfn.cli.networks import described_network
 from wfn.cli.predicting import open_network, predicted
+from wfn.cli.weights import FORMS, read_weights
 from wfn.files.compare import first_difference
 from wfn.files.pictures import find_pictures
-from wfn.files.tensors import FORMS, read_tensors, write_safetensors
+from wfn.files.writing import write_safetensors
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -46,7 +47,7 @@ def pack(
 ) -> None:
     """Pack the weights of a network."""
     with refusing():
-        state = read_tensors(weights)
+        state = read_weights(weights)
         told = described_network(network, state, classes)
         wfn.pack(state, out, network=told)
     contents = wfn.inspect(out, limit=sum(tensor.nbytes for tensor in state.values()))
@@ -87,7 +88,7 @@ def verify(
     found = wfn.unpack(file)
     if against is not None:
         with refusing():
-            difference = first_difference(found, read_tensors(against))
+            difference = first_difference(found, read_weights(against))
         if difference is not None:
             typer.echo(f"{file} differs from {against}: {difference}")
             raise typer.Exit(1)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wfn.files.tensors import write_safetensors
+from wfn.files.writing import write_safetensors
 from wfn.hub.card import card, timm_config
 from wfn.packed.decode import inspect, unpack
 from wfn.packed.download import FILE, NAME
