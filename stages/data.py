@@ -5,14 +5,28 @@ from typing import Annotated
 
 from typer import Option
 
+from pipeline.base.results import EXAMPLES, write_files
 from pipeline.base.settings import load_settings
 from pipeline.data import memory, streaming
+from pipeline.data.examples import find_examples, sheet
 from stages.common.cli import run
 
 
-def data(out: Annotated[Path, Option(help="Folder for the images and their card.")]) -> None:
+def data(
+    out: Annotated[Path | None, Option(help="Folder for the images and their card.")] = None,
+    show: Annotated[
+        int | None, Option(min=1, max=100, help="Only draw so many pictures of each class, into examples.png.")
+    ] = None,
+) -> None:
     """Split the profile's data set and write it with a card that describes it."""
     settings = load_settings()
+    if show is not None:
+        path = out if out is not None and out.suffix == ".png" else Path(EXAMPLES)
+        images, names = find_examples(settings, show)
+        write_files(path.parent, {path.name: sheet(images, names)})
+        print(path)
+        return
+    out = out or Path("runs", settings.profile, "data")
     if settings.data.storage == "memory":
         dataset = memory.prepare(settings.data, settings.seed)
         memory.save(dataset, out)

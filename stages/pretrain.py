@@ -5,10 +5,14 @@ from typing import Annotated
 
 from typer import Option
 
+from pipeline.base.results import EXAMPLES, write_files
 from pipeline.base.settings import load_settings
+from pipeline.data.examples import sheet
 from stages.common.baseline import make_baseline
 from stages.common.cli import Changes, changes, run
 from stages.common.work import Places, device_and_data, stage_name
+
+OF_A_CLASS = 8  # pictures on the sheet of examples
 
 
 def pretrain(
@@ -19,7 +23,11 @@ def pretrain(
     """Make the baseline network: load its weights, or train it here."""
     settings = load_settings().changed(changes(change))
     fabric, dataset = device_and_data(settings, data)
+    # Read before the training: a picture that has gone since must not lose it.
+    examples = sheet(dataset.examples(OF_A_CLASS), dataset.card["class_names"])
     make_baseline(stage_name("pretrain"), settings, fabric, dataset, Places(data, out, out))
+    if fabric.is_global_zero:
+        write_files(out, {EXAMPLES: examples})
 
 
 if __name__ == "__main__":

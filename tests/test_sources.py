@@ -149,7 +149,7 @@ def test_images_that_cannot_be_used_are_named(data, pictures, tmp_path):
 def test_a_file_that_is_no_image_is_named(data, pictures, tmp_path):
     write_classes(tmp_path, pictures)
     (tmp_path / "dog" / "readme.txt").write_text("not an image")
-    refused(data(tmp_path), r"dog/readme.txt: not an image that Pillow can read \(cannot identify image file\)")
+    refused(data(tmp_path), r"dog/readme.txt: not an image that Pillow can read \(cannot identify image file: text\)")
 
 
 def test_an_image_that_was_cut_short_is_named(data, pictures, tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from PIL import Image
 
 from pipeline.base.errors import InputError, first_line
 from pipeline.base.settings import Data
+from wfn.picture import open_picture
 
 TRAIN_NAMES = ("train", "training")
 # Of a hub's data set with both, `test` often comes without labels.
@@ -79,12 +81,12 @@ class Files:
 
     def open(self, i: int) -> Image.Image:
         """As `Source` says."""
-        return Image.open(self.paths[i])
+        return open_picture(self.paths[i])
 
 
 @dataclass(frozen=True)
 class Rows:
-    """One part of a Hugging Face data set: `images` has a single column, which decodes to images."""
+    """One part of a Hugging Face data set: `images` has a single column, of files not yet decoded."""
 
     name: str
     classes: Sequence[str]
@@ -97,8 +99,16 @@ class Rows:
 
     def open(self, i: int) -> Image.Image:
         """As `Source` says."""
-        (image,) = self.images[i].values()
-        return image
+        from datasets.utils.file_utils import xopen
+
+        (file,) = self.images[i].values()
+        if file is None:
+            raise ValueError("the row has no image")
+        content = file["bytes"]
+        if content is None:  # a file of its own, here or on the hub
+            with xopen(file["path"], "rb") as opened:
+                content = opened.read()
+        return open_picture(BytesIO(content))
 
 
 @dataclass(frozen=True)
@@ -253,4 +263,6 @@ def _rows(key: str, rows: Any) -> Source:
 
     image, label = only(datasets.Image), only(datasets.ClassLabel)
     labels = np.asarray(rows.with_format("numpy")[label][:], dtype=np.int64)
-    return Rows(key, rows.features[label].names, labels, rows.select_columns(image))
+    # Decoded here, and not there: the size is asked first, and the format and the orientation are not lost.
+    files = rows.select_columns(image).cast_column(image, datasets.Image(decode=False))
+    return Rows(key, rows.features[label].names, labels, files)
