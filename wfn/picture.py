@@ -34,7 +34,7 @@ BEGINNINGS = (
     (b"#?RADIANCE", "a Radiance HDR picture"),
     (b"PK", "a zip archive"),
     (b"%PDF", "a PDF"),
-    (b"version https://git-lfs", "a Git LFS pointer; `git lfs pull` fetches the picture"),
+    (b"version https://git-lfs", "a Git LFS pointer, and git lfs pull fetches the picture"),
     (b"<svg", "an SVG drawing"),
     (b"<!doctype html", "an HTML page"),
     (b"<html", "an HTML page"),
@@ -59,10 +59,12 @@ def plain(picture: Image.Image, channels: int) -> Plain:
     Raises ValueError for one without pixels and where nothing says which number is white; of a damaged file, whatever
     Pillow's decoders stumble over.
     """
-    from PIL import Image
+    from PIL import Image, ImageFile
 
     # Both are gone once the pixels are there: Pillow turns a TIFF itself.
     raw, orientation = _raw_mode(picture), getattr(picture, "tag_v2", {}).get(ORIENTATION)
+    if orientation in TURNS and isinstance(picture, ImageFile.ImageFile):
+        picture.filename = ""  # else Pillow maps the file into memory as if it lay there turned
     picture.load()
     if 0 in picture.size:
         raise ValueError(f"{picture.width} x {picture.height}: no pixels")
@@ -103,7 +105,7 @@ def open_picture(file: Path | BinaryIO) -> Image.Image:
 
 def said(error: Exception) -> str:
     """What went wrong with a picture, in a line of 160 characters at most, without the name of the file."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error) if error.args else ""
     kind = type(error).__name__
     if not isinstance(error, (OSError, ValueError, SyntaxError)):  # of a decoder that stumbles
         text = f"{kind}: {text}" if text else kind
