@@ -1,15 +1,32 @@
 """Stage `data`: the profile's data set, split and written once."""
 
-from pipeline.base.results import writable
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from pipeline.base.results import EXAMPLES, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.data import memory, streaming
+from pipeline.data.examples import find_examples, sheet
 from stages.common.cli import Out, run
 from stages.common.folders import DATA, RUNS
 
 
-def data(out: Out = None) -> None:
+def data(
+    out: Out = None,
+    show: Annotated[
+        int | None, Option(min=1, max=100, help="Only draw so many pictures of each class, into examples.png.")
+    ] = None,
+) -> None:
     """Split the profile's data set and write it with a card that describes it."""
     settings = load_settings()
+    if show is not None:
+        path = out if out is not None and out.suffix == ".png" else Path(EXAMPLES)
+        images, names = find_examples(settings, show)
+        write_files(path.parent, {path.name: sheet(images, names)})
+        print(path)
+        return
     out = writable(out or RUNS / settings.profile / DATA)
     if settings.data.storage == "memory":
         dataset = memory.prepare(settings.data, settings.seed)

@@ -17,7 +17,7 @@ MODULES = {
 }
 # A room imports itself and those before it. What only looks on is imported by those that do the work.
 ROOMS = (
-    *("wfn.method", "wfn.stem", "wfn.packed", "wfn", "wfn.files", "wfn.export", "wfn.hub", "wfn.cli"),
+    *("wfn.method", "wfn.stem", "wfn.picture", "wfn.packed", "wfn", "wfn.files", "wfn.export", "wfn.hub", "wfn.cli"),
     *("pipeline.base", "pipeline.watching", "pipeline.data", "pipeline.network", "pipeline.training"),
     *("pipeline.measuring", "pipeline.fixing", "pipeline.methods", "pipeline.comparing"),
     *("pipeline.packing", "pipeline.report"),
@@ -90,7 +90,7 @@ def test_the_library_imports_nothing_of_the_pipeline():
     everywhere = {"torch", "numpy", "numba", "llvmlite"}  # llvmlite is a part of numba
     extras = {
         "wfn.packed.networks": {"timm", "torchvision"},
-        "wfn.packed.pictures": {"PIL"},
+        "wfn.picture": {"PIL"},
         "wfn.packed.download": {"huggingface_hub"},
         "wfn.files": {"PIL", "safetensors"},
         "wfn.export": {"onnx", "onnxruntime", "coremltools"},

@@ -11,8 +11,8 @@ from PIL import Image
 import wfn
 from pipeline.base.results import Run
 from pipeline.data.images import decode, normalise
-from pipeline.data.recipes import transforms
-from pipeline.network.build import build, input_settings
+from pipeline.data.recipes import input_settings, transforms
+from pipeline.network.build import build
 from pipeline.packing.network import network_of, picture_of
 from wfn.packed.errors import PackedError
 from wfn.packed.networks import check, transform
@@ -82,7 +82,7 @@ def test_pictures_of_a_data_set_in_memory(settings, picture, statistics):
     """As the pipeline decodes them: squashed, grey."""
     changed = settings.changed({"data.statistics": statistics})
     wanted = picture_of(changed.data, changed.model, CARD)
-    images, _ = decode(OnePicture(picture), [0], 28, 1)
+    images = decode(OnePicture(picture), np.zeros(1, np.int64), changed.data).images
     known = CARD if statistics == "images" else input_settings(changed.model)
     expected = normalise(images.pixels, known["mean"], known["std"])[0]
     assert torch.equal(transform(wanted)(picture), expected)

@@ -153,7 +153,7 @@ def test_throughput_is_compared_with_plain_training(results):
 
 def test_the_page_says_how_the_images_came(files):
     text = files["index.html"].decode()
-    assert "mnist5k: 4,000 training images and 1,000 test images in 10 classes, which came as JPEG, PNG" in text
+    assert "mnist5k: 4,000 training images and 1,000 test images in 10 classes, which came as JPEG; PNG" in text
 
 
 def test_comparison_by_hand():

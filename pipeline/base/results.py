@@ -1,9 +1,9 @@
 """Files of a run: written whole or not at all, and read back without torch.
 
 A run folder holds metrics.json (headline numbers), settings.json (what made it), iterations.csv (one row per round or
-epoch), timing.json (seconds, which differ from run to run) and model.safetensors. The baseline's has layers.csv too
-(one row per parameter); that of a network with few values has centres.csv (one row per value of a fixed network) or
-codebooks.csv (the same of any other method's).
+epoch), timing.json (seconds, which differ from run to run) and model.safetensors. The baseline's has layers.csv (one
+row per parameter) and examples.png (training pictures as the network sees them) too; that of a network with few values
+has centres.csv (one row per value of a fixed network) or codebooks.csv (the same of any other method's).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pandas as pd
 from pipeline.base.errors import InputError, first_line
 
 CARD = "card.json"  # of a data set
+EXAMPLES = "examples.png"
 METRICS, SETTINGS, TIMING, LAYERS, ITERATIONS, CENTRES, CODEBOOKS, WEIGHTS = (
     "metrics.json",
     "settings.json",

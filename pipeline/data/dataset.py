@@ -22,6 +22,10 @@ from pipeline.data.sources.source import Labels
 CHECKED = ("name", "pixels", "channels")
 
 
+# A sheet of examples is to be looked at: of a thousand classes, the first ones are enough.
+SHOWN_CLASSES = 40
+
+
 class Share(NamedTuple):
     """The part of every batch that one process works on: images rank, rank + of, rank + 2 of, ..."""
 
@@ -61,10 +65,19 @@ class Dataset(Protocol):
     def sample(self, size: int) -> Tensor:
         """Pixels of the first training images, at most `size`, not varied."""
 
+    def examples(self, count: int) -> Images:
+        """The training images that `shown` names, not varied, as uint8 and not normalised."""
+
 
 def full_batches(images: int, size: int) -> int:
     """How many batches of `size` so many images make; one where there are fewer images than that."""
     return max(1, images // size)
+
+
+def shown(labels: Labels, count: int) -> Labels:
+    """Places of the first `count` images of each class, of the first `SHOWN_CLASSES` classes that there are."""
+    classes = np.unique(labels)[:SHOWN_CLASSES]
+    return np.concatenate([np.flatnonzero(labels == label)[:count] for label in classes])
 
 
 def describe(settings: Data, train: Choice, test: Choice) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +14,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pipeline.base.errors import InputError
-from pipeline.data.sources.source import Source
+from pipeline.base.settings import Data
+from pipeline.data.sources.source import Labels, Source
 from pipeline.watching.progress import Steps
+from wfn.picture import plain, said
+
+# Pillow's own limit, of the whole process, is off in the pipeline: `data.max_megapixels` is asked of every picture when
+# it is opened, before its pixels are read, also by threads and by the processes that import this module to read.
+Image.MAX_IMAGE_PIXELS = None
+
+NAMED = 5  # of the images that cannot be read
 
 
 @dataclass(frozen=True)
@@ -35,35 +44,73 @@ class Images:
         return Images(self.pixels.to(device), self.labels.to(device))
 
 
-def read_image(source: Source, i: int, channels: int) -> tuple[Image.Image, str]:
-    """Image number `i`, grey or in colour, and the format that it is stored in ("PNG"; "raw" for plain arrays).
+def read_image(source: Source, i: int, settings: Data) -> tuple[Image.Image, str]:
+    """Image number `i`, "L" or "RGB" as `wfn.picture.plain` makes it; and its format, with what was decided of it.
 
-    Raises InputError that names an image that cannot be read.
+    The format is that of the file: "PNG", "JPEG, turned", "raw" for plain arrays. Raises InputError that names an image
+    that cannot be read, or is larger than `data.max_megapixels`.
     """
+    title = " ".join(source.title(i).splitlines())
     try:
         with source.open(i) as image:
-            return image.convert("L" if channels == 1 else "RGB"), image.format or "raw"
-    except (OSError, ValueError, Image.DecompressionBombError) as error:  # Pillow's, of damaged files too
-        problem = str(error).replace(f" {source.title(i)!r}", "")
-        raise InputError(f"{source.title(i)}: not an image that Pillow can read ({problem})") from None
+            _check_size(title, image.size, settings)
+            picture, decided = plain(image, settings.channels)
+            return picture, ", ".join((image.format or "raw", *decided))
+    except InputError:
+        raise
+    except Exception as error:  # whatever a damaged file makes of Pillow's decoders
+        raise InputError(f"{title}: not an image that Pillow can read ({said(error)})") from None
 
 
-def decode(source: Source, chosen: Sequence[int], side: int, channels: int) -> tuple[Images, dict[str, int]]:
-    """The chosen images of a source, scaled to side x side pixels, as uint8; and how many are stored in which format.
+def _check_size(title: str, size: tuple[int, int], settings: Data) -> None:
+    """Raise InputError for more pixels than `data.max_megapixels`, as stored or as scaled before timm's crop."""
+    allowed = settings.max_megapixels * 1e6
+    shorter, longer = sorted(size)
+    scaled = round(settings.pixels * longer / max(1, shorter))
+    limit = f"data.max_megapixels = {settings.max_megapixels:g}"
+    if shorter * longer > allowed:
+        raise InputError(f"{title}: {size[0]:,} x {size[1]:,} pixels; allowed: {limit}")
+    if (settings.storage, settings.recipe) == ("files", "timm") and settings.pixels * scaled > allowed:
+        raise InputError(
+            f"{title}: {size[0]:,} x {size[1]:,} pixels, which timm scales to {settings.pixels:,} x {scaled:,} at "
+            f"least; allowed: {limit}"
+        )
 
-    Raises InputError that names an image that cannot be read.
-    """
-    pixels = torch.empty((len(chosen), channels, side, side), dtype=torch.uint8)
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise InputError that names the first of these problems with images, each a line, and counts the others."""
+    if problems:
+        more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+        raise InputError("; ".join(sorted(problems)[:NAMED]) + more)
+
+
+class Decoded(NamedTuple):
+    """Images as uint8; how many are stored in which format; one line for each that cannot be read, left black."""
+
+    images: Images
+    formats: dict[str, int]
+    problems: list[str]
+
+
+def decode(source: Source, chosen: Labels, settings: Data) -> Decoded:
+    """The chosen images of a source, scaled to `data.pixels` x `data.pixels`."""
+    side, channels = settings.pixels, settings.channels
+    pixels = torch.zeros((len(chosen), channels, side, side), dtype=torch.uint8)
     formats: Counter[str] = Counter()
+    problems = []
     with Steps("data: images", len(chosen)) as progress:
-        for place, i in enumerate(chosen):
-            image, form = read_image(source, i, channels)
-            if image.size != (side, side):
-                image = image.resize((side, side), Image.Resampling.BILINEAR)
-            pixels[place] = torch.from_numpy(np.array(image)).view(side, side, channels).permute(2, 0, 1)
-            formats[form] += 1
+        for place, i in enumerate(chosen.tolist()):
+            try:
+                image, form = read_image(source, i, settings)
+            except InputError as error:
+                problems.append(str(error))
+            else:
+                if image.size != (side, side):
+                    image = image.resize((side, side), Image.Resampling.BILINEAR)
+                pixels[place] = torch.from_numpy(np.array(image)).view(side, side, channels).permute(2, 0, 1)
+                formats[form] += 1
             progress.advance()
-    return Images(pixels, torch.from_numpy(source.labels[list(chosen)])), dict(formats)
+    return Decoded(Images(pixels, torch.from_numpy(source.labels[chosen])), dict(sorted(formats.items())), problems)
 
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

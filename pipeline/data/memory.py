@@ -15,8 +15,8 @@ from torch import Tensor
 from pipeline.base.results import CARD, to_json, write_files
 from pipeline.base.settings import Data
 from pipeline.data.choosing import choose, split
-from pipeline.data.dataset import WHOLE, Share, describe, full_batches, read_card, with_parts
-from pipeline.data.images import Images, augment, decode, normalise
+from pipeline.data.dataset import WHOLE, Share, describe, full_batches, read_card, shown, with_parts
+from pipeline.data.images import Images, augment, decode, normalise, refuse
 
 IMAGES = "images.safetensors"
 
@@ -64,6 +64,10 @@ class InMemory:
         """As `Dataset` says."""
         return self._normalised(self.train[:size]).pixels
 
+    def examples(self, count: int) -> Images:
+        """As `Dataset` says."""
+        return self.train[torch.from_numpy(shown(self.train.labels.cpu().numpy(), count))]
+
     def _normalised(self, images: Images) -> Images:
         return Images(normalise(images.pixels, self.card["mean"], self.card["std"]), images.labels)
 
@@ -71,18 +75,19 @@ class InMemory:
 def prepare(settings: Data, seed: int) -> InMemory:
     """The images that `settings` name, decoded, with a card that describes them.
 
-    Raises InputError for a data set that cannot be trained on, and for an image that cannot be read.
+    Raises InputError for a data set that cannot be trained on, and for images that cannot be read.
     """
     choices = choose(settings, seed)
-    train, test = ((decode(each.source, each.rows.tolist(), settings.pixels, settings.channels)) for each in choices)
-    mean, std = _statistics(train[0].pixels)
+    train, test = (decode(each.source, each.rows, settings) for each in choices)
+    refuse(train.problems + test.problems)
+    mean, std = _statistics(train.images.pixels)
     found = describe(settings, *choices) | {
-        "stored_as": {"train": train[1], "test": test[1]},
+        "stored_as": {"train": train.formats, "test": test.formats},
         "mean": mean,
         "std": std,
-        "sha256": _digest(train[0].pixels, train[0].labels, test[0].pixels, test[0].labels),
+        "sha256": _digest(*(tensor for each in (train, test) for tensor in (each.images.pixels, each.images.labels))),
     }
-    return InMemory(train[0], test[0], found, settings.shift, settings.flip)
+    return InMemory(train.images, test.images, found, settings.shift, settings.flip)
 
 
 def _statistics(pixels: Tensor) -> tuple[list[float], list[float]]:

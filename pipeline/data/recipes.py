@@ -1,23 +1,44 @@
-"""How images that stay files are cropped and varied: timm's way for the model, or that of the authors of WFN."""
+"""What a model expects of images, and how those that stay files are cropped and varied for it.
+
+That is timm's way for the model, or the way of the authors of WFN.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import timm
+from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
 from torchvision import transforms as vision
 
-from pipeline.base.settings import Data
+from pipeline.base.errors import InputError, first_line
+from pipeline.base.settings import Data, Model
 
 # Side of the square that the authors squash images to, as a multiple of the side that the network sees.
 AUTHORS_SQUASHED = 256 / 224
 
 
+def input_settings(settings: Model) -> dict[str, Any]:
+    """What timm says of the images that a model's trained weights expect: mean, std, interpolation, crop_pct, ...
+
+    Of a model without trained weights, what timm takes for all. Raises InputError for weights that timm does not have.
+    """
+    try:
+        known = timm.get_pretrained_cfg(settings.name)
+    except RuntimeError as error:
+        raise InputError(f"model.name = {settings.name!r}: {first_line(error)}") from None
+    found = resolve_data_config({}, pretrained_cfg=known.to_dict() if known else {})
+    if settings.in_chans == 1:  # timm adds up the weights of the colours
+        found |= {key: (sum(found[key]) / len(found[key]),) for key in ("mean", "std")}
+    return found
+
+
 def transforms(settings: Data, model_input: Mapping[str, Any]) -> tuple[Any, Any]:
     """For training and for testing: from a Pillow image to normalised pixels, float32 [C, pixels, pixels].
 
-    model_input: as timm resolves it for the model. The random choices are from Python's and torch's own random states.
+    model_input: `input_settings` of the model. The random choices are from Python's and torch's own random states.
     """
     make = {"timm": _timm, "authors": _authors}[settings.recipe]
     return make(settings, model_input)

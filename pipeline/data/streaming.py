@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,13 +22,14 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Items
+from torchvision.transforms import Compose
 
 from pipeline.base.errors import InputError
 from pipeline.base.results import CARD, to_json, write_files
 from pipeline.base.settings import Data
 from pipeline.data.choosing import Choice, choose, split
-from pipeline.data.dataset import CHECKED, WHOLE, Share, describe, full_batches, read_card, with_parts
-from pipeline.data.images import Images, read_image
+from pipeline.data.dataset import CHECKED, WHOLE, Share, describe, full_batches, read_card, shown, with_parts
+from pipeline.data.images import Images, read_image, refuse
 from pipeline.data.recipes import transforms
 from pipeline.data.sources.find import find_source
 from pipeline.data.sources.source import Labels
@@ -36,7 +38,6 @@ from pipeline.watching.progress import Steps
 INDEX = "index.safetensors"
 CHECKED_AT_ONCE = 16
 SUBMITTED_AT_ONCE = 4096  # a pool keeps a kilobyte for every image that it has been handed
-NAMED = 3  # of the images that cannot be read
 
 
 def prepare(settings: Data, seed: int) -> tuple[dict[str, Labels], dict[str, Any]]:
@@ -45,40 +46,42 @@ def prepare(settings: Data, seed: int) -> tuple[dict[str, Labels], dict[str, Any
     Raises InputError for a data set that cannot be trained on, and for images that cannot be opened.
     """
     train, test = choose(settings, seed)
-    for choice in (train, test):
-        _check(choice, settings.channels)
+    formats, problems = zip(*(_look(choice, settings) for choice in (train, test)), strict=True)
+    refuse([*problems[0], *problems[1]])
     index = {
         f"{part}.{kind}": np.ascontiguousarray(getattr(choice, kind))
         for part, choice in (("train", train), ("test", test))
         for kind in ("rows", "labels")
     }
     digest = hashlib.sha256(b"".join(values.tobytes() for values in index.values())).hexdigest()
-    return index, describe(settings, train, test) | {"recipe": settings.recipe, "sha256": digest}
+    found = {"recipe": settings.recipe, "stored_as": {"train": formats[0], "test": formats[1]}, "sha256": digest}
+    return index, describe(settings, train, test) | found
 
 
-def _check(choice: Choice, channels: int) -> None:
-    """Open every image: cut short or foreign files are found before a day of training, not in it."""
+def _look(choice: Choice, settings: Data) -> tuple[dict[str, int], list[str]]:
+    """Open every image: cut short or foreign files are found before a day of training, not in it.
 
-    def problem(row: int) -> str | None:
+    Returns how many images are stored in which format, and a line for each that cannot be read.
+    """
+
+    def look(row: int) -> tuple[str, str]:
         try:
-            read_image(choice.source, row, channels)
+            return read_image(choice.source, row, settings)[1], ""
         except InputError as error:
-            return str(error)
-        return None
+            return "", str(error)
 
+    formats: Counter[str] = Counter()
     problems = []
     with (
         Steps("data: looking at every image", len(choice.rows)) as progress,
         ThreadPoolExecutor(CHECKED_AT_ONCE) as pool,
     ):
         for start in range(0, len(choice.rows), SUBMITTED_AT_ONCE):
-            for found in pool.map(problem, choice.rows[start : start + SUBMITTED_AT_ONCE].tolist()):
+            for form, problem in pool.map(look, choice.rows[start : start + SUBMITTED_AT_ONCE].tolist()):
                 progress.advance()
-                problems += [found] if found else []
-    if problems:
-        problems.sort()
-        more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
-        raise InputError("; ".join(problems[:NAMED]) + more)
+                formats[form] += not problem
+                problems += [problem] if problem else []
+    return {form: count for form, count in sorted(formats.items()) if count}, problems
 
 
 def save(index: Mapping[str, Labels], card: Mapping[str, Any], folder: Path) -> None:
@@ -103,7 +106,7 @@ def load(folder: Path, settings: Data, model_input: Mapping[str, Any], workers: 
         choices.append(Choice(source, rows))
     train, test = choices
     made = transforms(settings, model_input)
-    return Streamed(train, test, card, settings.channels, made, workers, torch.device("cpu"))
+    return Streamed(train, test, card, settings, made, workers, torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class Streamed:
     train: Choice
     test: Choice
     card: dict[str, Any]
-    channels: int
+    settings: Data
     transforms: tuple[Any, ...]
     workers: int
     device: torch.device
@@ -140,17 +143,22 @@ class Streamed:
         order = torch.randperm(len(self.train.rows), generator=generator)
         seed = int(torch.randint(2**31, (), generator=generator))
         chosen = order.split(size)[: self.batch_count(size)]
-        return self._batches(_Reader(self.train, self.transforms[0], self.channels, seed), chosen, share)
+        return self._batches(_Reader(self.train, self.transforms[0], self.settings, seed), chosen, share)
 
     def test_batches(self, size: int, share: Share = WHOLE) -> Iterator[Images]:
         """As `Dataset` says; the middle of each image."""
-        reader = _Reader(self.test, self.transforms[1], self.channels, 0)
+        reader = _Reader(self.test, self.transforms[1], self.settings, 0)
         return self._batches(reader, torch.arange(len(self.test.rows)).split(size), share)
 
     def sample(self, size: int) -> Tensor:
         """As `Dataset` says; the middle of each image."""
-        reader = _Reader(self.train, self.transforms[1], self.channels, 0)
+        reader = _Reader(self.train, self.transforms[1], self.settings, 0)
         return torch.stack([reader[place][0] for place in range(min(size, len(reader)))]).to(self.device)
+
+    def examples(self, count: int) -> Images:
+        """As `Dataset` says; the middle of each image."""
+        places = shown(self.train.labels, count)
+        return seen(Choice(self.train.source, self.train.rows[places]), self.transforms[1], self.settings)
 
     def _batches(self, reader: _Reader, batches: Sequence[Tensor], share: Share) -> Iterator[Images]:
         loader = DataLoader(
@@ -164,18 +172,25 @@ class Streamed:
             yield Images(pixels.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True))
 
 
+def seen(choice: Choice, transform: Any, settings: Data) -> Images:
+    """The images of a choice as a network sees them, uint8: transformed, but for the normalisation, the last step."""
+    reader = _Reader(choice, Compose(transform.transforms[:-1]), settings, 0)
+    pixels, labels = zip(*(reader[place] for place in range(len(reader))), strict=True)
+    return Images((torch.stack(pixels) * 255).round().to(torch.uint8), torch.tensor(labels))
+
+
 class _Reader(Items[tuple[Tensor, int]]):
     """Images of a choice, transformed; the random choices for image `place` follow from `seed` and `place`."""
 
-    def __init__(self, choice: Choice, transform: Any, channels: int, seed: int) -> None:
-        self.choice, self.transform, self.channels, self.seed = choice, transform, channels, seed
+    def __init__(self, choice: Choice, transform: Any, settings: Data, seed: int) -> None:
+        self.choice, self.transform, self.settings, self.seed = choice, transform, settings, seed
 
     def __len__(self) -> int:
         return len(self.choice.rows)
 
     def __getitem__(self, place: int) -> tuple[Tensor, int]:
         row = int(self.choice.rows[place])
-        image, _ = read_image(self.choice.source, row, self.channels)
+        image, _ = read_image(self.choice.source, row, self.settings)
         return self._transformed(image, place), int(self.choice.source.labels[row])
 
     def _transformed(self, image: Image, place: int) -> Tensor:

@@ -1,13 +1,9 @@
-"""Building timm networks, with timm's initial weights or those that it names, and what they expect of images."""
+"""Building timm networks, with timm's initial weights or those that it names."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import timm
 import torch
-from timm.data.config import resolve_data_config
-from timm.models import PretrainedCfg
 from torch import nn
 
 from pipeline.base.errors import InputError, one_line
@@ -70,15 +66,3 @@ def _replace_stem(model: nn.Module, stem: Stem) -> None:
     except ValueError as error:
         raise InputError(f"model.stem: {error}; allowed for ResNets, else null") from None
     nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")  # as timm does
-
-
-def input_settings(settings: Model) -> dict[str, Any]:
-    """What timm says of the images that a model's trained weights expect: mean, std, interpolation, crop_pct, ...
-
-    Raises InputError for a model that timm does not have.
-    """
-    known = described(settings)
-    found = resolve_data_config({}, pretrained_cfg=(known or PretrainedCfg()).to_dict())
-    if settings.in_chans == 1:  # timm adds up the weights of the colours
-        found |= {key: (sum(found[key]) / len(found[key]),) for key in ("mean", "std")}
-    return found

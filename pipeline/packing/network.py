@@ -10,8 +10,7 @@ import timm
 
 from pipeline.base.results import Run
 from pipeline.base.settings import Data, Model
-from pipeline.data.recipes import AUTHORS_SQUASHED
-from pipeline.network.build import input_settings
+from pipeline.data.recipes import AUTHORS_SQUASHED, input_settings
 from wfn.packed.networks import ARGUMENTS
 
 # Of metrics.json and settings.json, what a person who is given the file alone wants to know.

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.base.rates import FIXING
-from pipeline.base.results import METRICS, SETTINGS, Run, to_csv, to_json
+from pipeline.base.results import EXAMPLES, METRICS, SETTINGS, Run, to_csv, to_json
 from pipeline.base.settings import Settings
 from pipeline.report import figures, formats, tables, weights
 from pipeline.report.claims import HOLDS, OURS, UNMEASURED, claims
@@ -254,6 +254,7 @@ def _sections(
         *sections[:opening],
         _take_home(results),
         *sections[opening:],
+        *_examples(results.baseline),
         Section("Settings", "params.yaml and the profile", json.dumps(settings.model_dump(mode="json"), indent=2)),
     ]
 
@@ -275,11 +276,18 @@ def _take_home(results: Results) -> Section:
     )
 
 
+def _examples(baseline: Run) -> list[Section]:
+    """Training pictures as the network sees them, which runs of older versions do not have."""
+    path = baseline.folder / EXAMPLES
+    note = "The first training pictures of each class, as they come to the network, before shifts, crops and mirroring."
+    return [Section("What the network sees", note, path.read_bytes())] if path.is_file() else []
+
+
 def _images(card: Mapping[str, Any]) -> str:
     """The data set in a few words: how many images of which classes, and how they came."""
     parts = [f"{card[part]['images']:,} {word} images" for part, word in (("train", "training"), ("test", "test"))]
     kinds = sorted({kind for part in card.get("stored_as", {}).values() for kind in part})
-    stored = f", which came as {', '.join(kinds)}" if kinds else ""
+    stored = f", which came as {'; '.join(kinds)}" if kinds else ""
     return f"{card['name']}: {' and '.join(parts)} in {card['classes']} classes{stored}"
 
 

@@ -82,7 +82,7 @@ class Listing(str):
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: a heading, a note below it, and a table, an SVG figure, lines to copy, or text to unfold."""
+    """A part of the page: a heading, a note below it, and a table, an SVG or PNG, lines to copy, or text to unfold."""
 
     heading: str
     note: str
@@ -106,7 +106,8 @@ def _section(section: Section) -> str:
 def _body(section: Section) -> str:
     note, content = html.escape(section.note), section.content
     if isinstance(content, bytes):
-        image = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
+        kind = "png" if content.startswith(b"\x89PNG") else "svg+xml"
+        image = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
         alternative = html.escape(section.heading)
         return f'<figure><img alt="{alternative}" src="{image}"><figcaption>{note}</figcaption></figure>'
     if isinstance(content, Listing):

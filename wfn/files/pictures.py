@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wfn.packed.pictures import plain_picture
+from wfn.picture import open_picture, plain_picture, said
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,14 +18,11 @@ class PictureError(ValueError):
 
 def read_picture(path: Path, channels: int) -> Image.Image:
     """A picture file as `plain_picture` says. Raises PictureError for anything that Pillow cannot read to its end."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as opened:
+        with open_picture(path) as opened:
             return plain_picture(opened, channels)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        problem = str(error).replace(f" {str(path)!r}", "").strip() or type(error).__name__
-        raise PictureError(f"{path}: not read as a picture ({' '.join(problem.split())[:160]})") from None
+    except Exception as error:  # whatever a damaged file makes of Pillow's decoders
+        raise PictureError(f"{path}: not read as a picture ({said(error)})") from None
 
 
 def find_pictures(places: Iterable[Path]) -> list[Path]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wfn.packed.decode import tensors
 from wfn.packed.errors import PackedError
 from wfn.packed.file import Source, reading
-from wfn.packed.pictures import plain_picture
+from wfn.picture import plain_picture
 from wfn.stem import replace_stem
 
 # Arguments of timm.create_model that say what a network looks like. None names weights, files, addresses or code.

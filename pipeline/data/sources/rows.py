@@ -16,6 +16,7 @@ from pipeline.data.sources.naming import several, shown
 from pipeline.data.sources.parts import Roles
 from pipeline.data.sources.source import Labels, Parts
 from pipeline.data.sources.values import classes_of
+from wfn.picture import open_picture
 
 # Of several columns that could be meant, the one that is called so.
 USUAL = {"pictures": ("image", "img"), "classes": ("label", "fine_label")}
@@ -40,7 +41,7 @@ class Rows:
     def open(self, i: int) -> Image.Image:
         """As `Source` says."""
         content, path = self._stored(i)
-        return Image.open(path if content is None else io.BytesIO(content))
+        return open_picture(Path(path) if content is None else io.BytesIO(content))
 
     def _stored(self, i: int) -> tuple[bytes | None, str]:
         """The bytes of image `i`, or None where they lie in a file; and what it is called."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.data.sources.naming import shown
+from wfn.picture import open_picture
 
 Labels = NDArray[np.int64]
 
@@ -81,4 +82,4 @@ class Files:
 
     def open(self, i: int) -> Image.Image:
         """As `Source` says."""
-        return Image.open(self.paths[i])
+        return open_picture(self.paths[i])
