@@ -25,7 +25,8 @@ from pipeline.data import memory
 from pipeline.network.build import build
 from pipeline.network.weights import load_checkpoint
 from stages.common.baseline import make_baseline, starting_point
-from stages.common.work import Places, device_and_data
+from stages.common.folders import Places
+from stages.common.work import device_and_data
 
 SECTION = "Checkpoints"
 FIRST = "conv1.0.weight"

@@ -21,7 +21,8 @@ from pipeline.network.parameters import fixable_parameters
 from pipeline.network.trial import check_runs
 from pipeline.packing.network import network_of
 from stages.common.baseline import make_baseline, starting_point
-from stages.common.work import Places, own_files
+from stages.common.folders import Places
+from stages.common.work import own_files
 
 SECTION = "Networks"
 EXAMPLE = ROOT / "docs" / "examples" / "my_networks.py"

@@ -21,11 +21,11 @@ EDITS = {
     "pipeline/watching/progress.py": set(),
     "pipeline/watching/tracking.py": set(),
     "pipeline/data/images.py": {*TRAINING, "data", *PACKED},
-    "pipeline/network/build.py": {*TRAINING, *PACKED},
+    "pipeline/network/build.py": TRAINING,
     "pipeline/training/loop.py": TRAINING,
     "pipeline/measuring/coding.py": TRAINING,
     "pipeline/fixing/rounds.py": FIXING,
-    "pipeline/network/trimming.py": {*TRAINING, *PACKED},
+    "pipeline/network/trimming.py": TRAINING,
     "pipeline/comparing/task.py": {"quantise"},
     "pipeline/methods/apot.py": {"quantise"},
     "pipeline/methods/uniform.py": set(),  # of which the small profile has no network
