@@ -4,22 +4,30 @@ import dataclasses
 import io
 import os
 import re
+import shutil
 import struct
 import zlib
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 import torch
 from catalogue import PAGE, note
+from conftest import ROOT, write_tiny_profile
 from PIL import Image, ImageCms, ImageFile
 
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Data
 from pipeline.data import memory, streaming
-from pipeline.data.images import read_image
+from pipeline.data.dataset import shown
+from pipeline.data.examples import find_examples, sheet
+from pipeline.data.images import Images, read_image
+from pipeline.data.recipes import input_settings
 from pipeline.data.sources.find import find_source
 from pipeline.data.sources.source import Files
+from stages.data import data as data_stage
+from stages.pretrain import pretrain
 from wfn.files.pictures import PictureError, read_picture
 from wfn.picture import plain_picture
 
@@ -296,6 +304,21 @@ def test_every_mode_of_pillow(mode, channels):
     assert (found.mode, found.size) == ("L" if channels == 1 else "RGB", (3, 2))
 
 
+@pytest.mark.parametrize("mode", ["1", "P", "CMYK", "YCbCr", "LA", "L", "RGB"])
+def test_white_is_white_in_every_mode(mode, tmp_path):
+    path = tmp_path / "picture.tif"
+    Image.new("RGB", (4, 2), "white").convert(mode).save(path)
+    assert np.asarray(read_picture(path, 1)).tolist() == [[255] * 4] * 2
+    assert np.asarray(read_picture(path, 3)).tolist() == [[[255] * 3] * 4] * 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG2000"])
+def test_every_level_of_16_bits_is_rounded_to_the_nearest(kind, tmp_path):
+    levels = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256)
+    (tmp_path / "ramp").write_bytes(saved(Image.fromarray(levels), kind))
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "ramp", 1)), np.rint(levels / 257))
+
+
 # Lines that name the file
 
 NOISE = of(np.random.default_rng(0).integers(0, 256, (40, 40)))
@@ -536,6 +559,106 @@ def test_rows_that_are_no_pictures_are_named(case, content, reason, data, tmp_pa
         read_image(find_source(chosen).train, 1, chosen)
     assert str(error.value) == f"data.root = {tmp_path / 'rows'}, image 1: {reason}"
     note(SECTION, case, "refused before any work", str(error.value))
+
+
+# The sheet of examples
+
+
+def write_colours(root, names, count=3):
+    """Pictures of one level each; the file's number is in it, so that they can be told apart."""
+    for label, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("L", (16, 16), 5 * label + number).save(root / name / f"{number}.png")
+
+
+def cells(content, side=112):
+    """Levels of the pictures on a sheet, row by row: each is of one level, text stands beside on white."""
+    pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    rows = range(4 + side // 2, pixels.shape[0], side + 4)
+    starts = range(pixels.shape[1] - side - 4, 0, -(side + 4))
+    found = [[np.unique(pixels[row, left : left + side]).tolist() for left in starts] for row in rows]
+    return [[cell[0] for cell in row if len(cell) == 1 and cell != [255]][::-1] for row in found]
+
+
+@pytest.mark.parametrize("storage", ["memory", "files"])
+def test_the_sheet_has_the_first_training_pictures_of_each_class(storage, settings, tmp_path):
+    """Those of a data set that was prepared are the same ones, and none is a test picture."""
+    write_colours(tmp_path / "own", ["a", "b", "c"], count=5)
+    changes = {"name": "own", "root": tmp_path / "own", "storage": storage, "pixels": 16, "test_share": 0.4}
+    chosen = settings.changed({f"data.{key}": value for key, value in changes.items()})
+    images, names = find_examples(chosen, 2)
+    assert (images.pixels.dtype, list(names)) == (torch.uint8, ["a", "b", "c"])
+    if storage == "memory":
+        dataset = memory.prepare(chosen.data, chosen.seed)
+        trained = dataset.train.pixels[:, 0, 0, 0].tolist()
+    else:
+        streaming.save(*streaming.prepare(chosen.data, chosen.seed), tmp_path / "data")
+        dataset = streaming.load(tmp_path / "data", chosen.data, input_settings(chosen.model), 0)
+        trained = [np.asarray(dataset.train.source.open(int(row)))[0, 0] for row in dataset.train.rows]
+    assert torch.equal(dataset.examples(2).pixels, images.pixels)
+    expected = [[level for level in trained if level // 5 == label][:2] for label in range(3)]
+    assert cells(sheet(images, names)) == expected
+    assert [len(row) for row in expected] == [2] * 3
+
+
+def test_a_class_that_has_fewer_pictures_than_asked_for(settings, tmp_path):
+    write_colours(tmp_path / "own", ["a", "b"], count=3)
+    chosen = settings.changed({"data.name": "own", "data.root": tmp_path / "own", "data.pixels": 16})
+    assert [len(row) for row in cells(sheet(*find_examples(chosen, 50)))] == [2, 2]
+    note(SECTION, "`stages.data --show 50` of a class with 2 training pictures", "shows the 2")
+
+
+NAMES = ["猫 😀", "ein langer Name " * 20, "\udcff", "a\nb", "", *(f"n{number}" for number in range(60))]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("side", "drawn"), [(28, 112), (112, 112), (160, 160), (1, 112)])
+def test_sizes_of_the_sheet(channels, side, drawn):
+    """Small pictures are enlarged by whole factors; many classes are cut; no name breaks it or makes it wider."""
+    pixels = torch.full((80, channels, side, side), 200, dtype=torch.uint8)
+    content = sheet(Images(pixels, torch.arange(80) // 2), NAMES)
+    width, height = Image.open(io.BytesIO(content)).size
+    assert height == 4 + 40 * (drawn + 4) + 28
+    assert 2 * (drawn + 4) < width < 200 + 2 * (drawn + 4)
+    assert cells(content, drawn)[:40] == [[200, 200]] * 40
+    if (channels, side) == (3, 28):
+        note(SECTION, "1,000 classes, and names that are long or of other scripts", "the first 40, said on the sheet")
+
+
+def test_which_pictures_are_shown_of_many_classes():
+    labels = np.arange(900) % 45
+    assert shown(labels, 2).tolist() == [place for label in range(40) for place in (label, label + 45)]
+    assert shown(np.array([7, 3, 7, 3, 3]), 2).tolist() == [1, 3, 0, 2]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """The settings of a clone with its small profile."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    write_tiny_profile(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_stage_data_shows_and_does_nothing_else(project, capsys):
+    before = {path.name for path in project.iterdir()}
+    data_stage(show=3)
+    assert capsys.readouterr().out == "examples.png\n"
+    data_stage(show=3, out=Path("elsewhere/sheet.png"))
+    assert Path("examples.png").read_bytes() == Path("elsewhere/sheet.png").read_bytes()
+    assert {path.name for path in project.iterdir()} - before == {"examples.png", "elsewhere"}
+    with Image.open("examples.png") as drawn:
+        assert drawn.height == 4 + 10 * 116
+
+
+def test_pretrain_keeps_the_sheet_beside_the_baseline(project):
+    """The pictures that `stages.data --show 8` draws."""
+    data_stage(out=Path("data"))
+    pretrain(data=Path("data"), out=Path("baseline"))
+    data_stage(show=8)
+    assert Path("baseline/examples.png").read_bytes() == Path("examples.png").read_bytes()
 
 
 # The table of docs/inputs.md

@@ -1,5 +1,6 @@
 import dataclasses
 import re
+import shutil
 from base64 import b64decode
 from html.parser import HTMLParser
 from io import BytesIO
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from PIL import Image
 from safetensors.numpy import save_file
 
 from pipeline.base.results import Run
@@ -453,6 +455,22 @@ def test_the_page_holds_everything_itself(files):
     assert "wfn.load(&quot;packed/mnist5k/fix.wfn&quot;)" in text
     assert "packed/mnist5k/fix.wfn: 0.44 MB (437,500 bytes) for 4.00 MB as float32" in text
     assert "25% of the weights meet nothing but padding" in text
+
+
+def test_the_page_shows_what_the_network_sees(settings, results, tmp_path):
+    """Baselines of older versions have no sheet (`results`), and then there is no such section."""
+    shutil.copytree(results.baseline.folder, tmp_path, dirs_exist_ok=True)
+    Image.new("L", (3, 2)).save(tmp_path / "examples.png")
+    baseline = dataclasses.replace(results.baseline, folder=tmp_path)
+    found = Page(
+        report_files(settings, dataclasses.replace(results, baseline=baseline), PUBLISHED)["index.html"].decode()
+    )
+    assert "What the network sees" in found.headings
+    head, _, content = found.images[-1]["src"].partition(",")
+    assert head == "data:image/png;base64"
+    assert b64decode(content) == (tmp_path / "examples.png").read_bytes()
+    older = Page(report_files(settings, results, PUBLISHED)["index.html"].decode())
+    assert "What the network sees" not in older.headings
 
 
 def test_without_exploring(settings, results):

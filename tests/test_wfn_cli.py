@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import wfn
 from wfn.cli.app import app
-from wfn.files.pictures import PictureError, find_pictures, read_picture
+from wfn.files.pictures import PictureError, find_pictures
 from wfn.files.tensors.read import read_tensors
 from wfn.files.writing import write_safetensors
 
@@ -302,51 +302,6 @@ def test_tied_tensors_as_safetensors(tmp_path):
 
 
 # Pictures
-
-
-def saved(path, pixels, **options):
-    Image.fromarray(pixels).save(path, **options)
-    return path
-
-
-@pytest.mark.parametrize("ending", ["png", "tif"])
-def test_sixteen_bits_are_scaled(tmp_path, ending):
-    levels = np.array([[0, 128, 129, 257], [32768, 65000, 65406, 65535]], dtype=np.uint16)
-    found = np.asarray(read_picture(saved(tmp_path / f"deep.{ending}", levels), 1))
-    assert found.tolist() == np.rint(levels / 257).astype(int).tolist()
-    assert np.asarray(read_picture(tmp_path / f"deep.{ending}", 3)).shape == (2, 4, 3)
-
-
-def test_an_orientation_is_followed(tmp_path):
-    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise by a quarter
-    found = read_picture(saved(tmp_path / "turned.png", pixels, exif=exif), 1)
-    assert np.asarray(found).tolist() == np.rot90(pixels, -1).tolist()
-
-
-def test_what_is_transparent_is_white(tmp_path):
-    clear = np.zeros((1, 2, 4), dtype=np.uint8)
-    clear[0, 1] = (10, 20, 30, 255)
-    found = np.asarray(read_picture(saved(tmp_path / "clear.png", clear), 3))
-    assert found.tolist() == [[[255, 255, 255], [10, 20, 30]]]
-    levels = np.array([[0, 65535 // 2]], dtype=np.uint16)
-    found = np.asarray(read_picture(saved(tmp_path / "level.png", levels, transparency=0), 1))
-    assert found.tolist() == [[255, 127]]
-
-
-@pytest.mark.parametrize("mode", ["1", "P", "CMYK", "YCbCr", "LA", "L", "RGB"])
-def test_every_mode_becomes_what_is_asked_for(tmp_path, mode):
-    path = tmp_path / "picture.tif"
-    Image.new("RGB", (4, 2), "white").convert(mode).save(path)
-    assert np.asarray(read_picture(path, 1)).tolist() == [[255] * 4] * 2
-    assert np.asarray(read_picture(path, 3)).tolist() == [[[255] * 3] * 4] * 2
-
-
-def test_numbers_without_a_white_are_refused(tmp_path):
-    for pixels in (np.ones((2, 2), np.float32), np.full((2, 2), 1 << 20, np.int32)):
-        with pytest.raises(PictureError, match="nothing says which number is white"):
-            read_picture(saved(tmp_path / "numbers.tif", pixels), 1)
 
 
 def test_which_files_of_a_folder_are_pictures(data, tmp_path):
