@@ -4,6 +4,7 @@ import importlib.util
 import io
 import json
 import pickle
+import random
 import tarfile
 import zipfile
 from argparse import Namespace
@@ -27,6 +28,8 @@ from pipeline.network.weights import load_checkpoint
 from stages.common.baseline import make_baseline, starting_point
 from stages.common.folders import Places
 from stages.common.work import device_and_data
+from wfn.files.tensors.errors import TensorError
+from wfn.files.tensors.read import read_tensors
 
 SECTION = "Checkpoints"
 FIRST = "conv1.0.weight"
@@ -543,6 +546,34 @@ def test_files_that_are_something_else(settings, repository, monkeypatch, case):
     assert said in line
     assert not (repository / "ran").exists()
     note(SECTION, case, "refused", line)
+
+
+WHOLE = {
+    "torch": lambda: torch_file({"model": {"a": torch.ones(4, 4)}, "args": Namespace(lr=1), "best": np.float64(2)}),
+    "old torch": lambda: torch_file({"a": torch.ones(4, 4)}, _use_new_zipfile_serialization=False),
+    "safetensors": small_safetensors,
+    "a whole network": lambda: torch_file(nn.Linear(2, 2)),
+}
+
+
+@pytest.mark.parametrize("form", WHOLE)
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_files_end_in_one_line(tmp_path, form):
+    """Bytes changed, most of them near the beginning, and files cut: read, or one printable line."""
+    chance, whole, path = random.Random(form), WHOLE[form](), tmp_path / "file"
+    lines = []
+    for _ in range(400):
+        damaged = bytearray(whole[: chance.choice([len(whole), chance.randrange(len(whole))])])
+        for _ in range(chance.randrange(3)):
+            if damaged:
+                damaged[chance.randrange(min(len(damaged), chance.choice([300, len(damaged)])))] = chance.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            read_tensors(path)
+        except TensorError as error:
+            lines.append(str(error))
+    assert len(lines) > 100
+    assert all(line.isprintable() for line in lines)
 
 
 def test_places_that_are_no_files(settings, repository):

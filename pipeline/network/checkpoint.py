@@ -18,7 +18,8 @@ from pipeline.base.errors import InputError
 from pipeline.base.settings import Settings
 from pipeline.network.prefix import without_prefix
 from pipeline.network.values import check_values, no_weights
-from wfn.files.tensors.unwrap import Unwrapped, listed
+from wfn.files.tensors.errors import listed
+from wfn.files.tensors.unwrap import Unwrapped
 
 # What counting and averaging programs leave among the weights, by the ends of its names.
 BOOKKEEPING = ("total_ops", "total_params", "n_averaged")

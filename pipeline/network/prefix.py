@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from pipeline.base.errors import InputError
-from wfn.files.tensors.unwrap import AVERAGES, listed
+from wfn.files.tensors.errors import listed
+from wfn.files.tensors.unwrap import AVERAGES
 
 
 def without_prefix(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.base.errors import InputError
-from wfn.files.tensors.unwrap import listed
+from wfn.files.tensors.errors import listed
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 

@@ -13,9 +13,9 @@ from pipeline.base.settings import Model, Settings
 from pipeline.network.checkpoint import fit
 from pipeline.network.hub import HUB, fetch
 from pipeline.network.values import check_values
-from wfn.files.tensors.errors import TensorError
+from wfn.files.tensors.errors import TensorError, listed
 from wfn.files.tensors.read import read_tensors
-from wfn.files.tensors.unwrap import Unwrapped, listed
+from wfn.files.tensors.unwrap import Unwrapped
 
 
 def load_checkpoint(model: nn.Module, settings: Settings) -> str:

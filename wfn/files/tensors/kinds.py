@@ -66,9 +66,9 @@ def what_is(path: Path) -> str:
         return "a .tar archive; unpack it first"
     if head[4:8] == b"TFL3":
         return "a TensorFlow Lite file"
-    if head[0] == 0x08 and head[1] < 32 and head[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a", b"\x42"):
+    if head[:1] == b"\x08" and head[1:2] < b"\x20" and head[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a", b"\x42"):
         return "an ONNX file"  # the version of its format, a small number, then its next field
-    if head[0] == 0x80 and head[1] < 8:
+    if head[:1] == b"\x80" and head[1:2] < b"\x08":
         return "a pickle that torch.save did not write; reading one may run programs, so it was not read"
     return _text(path, head) or "no file of tensors, nor of any other known kind"
 
@@ -77,7 +77,7 @@ def _zip(path: Path, head: bytes) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OverflowError):
+    except Exception:  # whatever a damaged archive makes of it
         what = "a torch file" if b"/data.pkl" in head else "a .zip archive"
         return f"{what} that was cut short, or is damaged"
     for end, kind in INSIDE:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
-from wfn.files.tensors.errors import TensorError
+from wfn.files.tensors.errors import TensorError, listed
 
 # Moving averages of the weights, by which programs that keep them are judged: they come before the last weights.
 AVERAGES = ("state_dict_ema", "model_state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
@@ -19,7 +19,6 @@ CONTAINERS = (
 # Of a training, and no weights.
 OTHERS = ("optimizer", "optimiser", "optimizer_state_dict", "optim", "scheduler", "scaler", "state")
 DEEPEST = 4  # containers inside of one another
-MANY = 5  # names in a message
 STANDS_FOR = "stands_for"  # what is read in place of an object has its class's name here
 
 
@@ -33,12 +32,6 @@ class Unwrapped(NamedTuple):
     def averaged(self) -> bool:
         """Whether these are moving averages that the file had beside the last weights."""
         return any(key in AVERAGES for key in self.container.split("."))
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names in one line, and how many more there are."""
-    more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
-    return ", ".join(" ".join(name.split())[:80] for name in names[:MANY]) + more
 
 
 def unwrap(content: object, path: Path) -> Unwrapped:
