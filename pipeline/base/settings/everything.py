@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import ValidationError, model_validator
 
 from pipeline.base.errors import InputError
-from pipeline.base.settings.allowed import Budget, Count, Name, NotNegative, Section
+from pipeline.base.settings.allowed import (
+    MOST,
+    Budget,
+    Distinct,
+    DistinctLines,
+    Few,
+    Name,
+    NotNegative,
+    OtherSeed,
+    Section,
+    Seed,
+)
 from pipeline.base.settings.params import Baselines, Explore, Fixing, Grid, Hardware, Rates, Variant
-from pipeline.base.settings.problems import checked
+from pipeline.base.settings.problems import checked, problems
 from pipeline.base.settings.profile import Data, Finetune, Model, Pretrain, Quantise
 
 
 class Everything(Section):
     """Everything that decides a result."""
 
-    profile: str
-    seed: Annotated[int, Field(ge=0)]
+    profile: Name
+    seed: Seed
     delta: Budget
     alpha: NotNegative
     fixing: Fixing
     grid: Grid
     explore: Explore
-    repeats: tuple[Count, ...]
-    variants: dict[Name, Variant]
+    repeats: Annotated[tuple[OtherSeed, ...], Few, Distinct]
+    variants: Annotated[dict[Name, Variant], Few, DistinctLines]
     baselines: Baselines
     rates: Rates
     hardware: Hardware
@@ -36,13 +47,29 @@ class Everything(Section):
     quantise: Quantise
 
     @model_validator(mode="after")
-    def _model_takes_the_images(self) -> Self:
-        if self.model.in_chans != self.data.channels:
-            raise ValueError(f"model.in_chans = {self.model.in_chans}: must equal data.channels = {self.data.channels}")
+    def _fits_together(self) -> Self:
+        found = [*self._channels(), *self._networks(), *self._ablations(), *self._budgets(), *self._batches()]
+        if found:
+            raise ValueError(*found)
         return self
 
-    @model_validator(mode="after")
-    def _first_budget_below_one(self) -> Self:
+    def _channels(self) -> Iterator[str]:
+        if self.model.in_chans != self.data.channels:
+            yield f"model.in_chans = {self.model.in_chans}: must equal data.channels = {self.data.channels}"
+
+    def _networks(self) -> Iterator[str]:
+        for key, count in (("grid", self.grid.networks), ("explore", self.explore.networks)):
+            if count > MOST:
+                yield f"{key}: asks for {count:,} networks; allowed: at most {MOST:,}"
+
+    def _ablations(self) -> Iterator[str]:
+        for name, changes in self.explore.ablations.items():
+            try:
+                self.ablated(changes)
+            except ValidationError as error:
+                yield from (f"explore.ablations.{name}.{text}" for text in problems(Fixing, error))
+
+    def _budgets(self) -> Iterator[str]:
         grids = ("delta", (self.delta,)), ("grid.delta", self.grid.delta)
         budgets = [(key, delta, self.fixing.fractions) for key, deltas in grids for delta in deltas]
         budgets += [("explore.delta", delta, self.explore.fractions) for delta in self.explore.delta]
@@ -53,22 +80,23 @@ class Everything(Section):
         for key, delta, fractions in budgets:
             rounds = len(fractions)
             if delta * rounds >= 1:
-                raise ValueError(
+                yield (
                     f"{key} = {delta}: with {rounds} rounds the first budget is {delta * rounds:g}; "
                     f"allowed: below {1 / rounds:g}"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _batches_can_be_shared(self) -> Self:
+    def _batches(self) -> Iterator[str]:
         for key in ("pretrain", "finetune", "quantise"):
             size, shares = getattr(self, key).batch_size, self.hardware.processes * self.hardware.accumulate
             if size % shares:
-                raise ValueError(
+                yield (
                     f"{key}.batch_size = {size}: hardware asks for {shares} equal parts "
                     "(devices x nodes x accumulate); allowed: multiples of that"
                 )
-        return self
+
+    def ablated(self, changes: Mapping[str, Any]) -> Fixing:
+        """How `explore` fixes, with the changes of an ablation. Raises ValidationError for one that is not allowed."""
+        return Fixing.model_validate(self.fixing.model_dump() | {"fractions": self.explore.fractions} | dict(changes))
 
     @property
     def trains_the_baseline(self) -> bool:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.base.settings.allowed import (
     AsWritten,
     Budget,
-    Count,
+    Distinct,
+    DistinctLines,
+    Epochs,
+    Few,
     Fractions,
     Name,
     NotNegative,
+    OtherSeed,
+    Part,
+    PointedName,
     Positive,
+    Processes,
     Repeat,
     Section,
+    Switch,
+    Whole,
 )
+
+Bits = Annotated[Whole, Field(ge=1, le=32)]
 
 
 class Fixing(Section):
@@ -25,10 +36,10 @@ class Fixing(Section):
     fractions: Fractions
     clustering: Literal["recluster", "incremental"]
     distance: Literal["relative", "euclidean"]
-    zero_threshold: Annotated[float, Field(gt=0, lt=1)]
+    zero_threshold: Part
     temperature: Positive
     parameters: Literal["layers", "all"]
-    fix_batch_norm: bool
+    fix_batch_norm: Switch
 
 
 class Variant(Section):
@@ -40,13 +51,24 @@ class Variant(Section):
     fractions: Fractions | None = None
     repeat: Repeat = 0
 
+    @model_validator(mode="after")
+    def _pulls_while_it_trains(self) -> Self:
+        if self.alpha and self.fractions and len(self.fractions) == 1:
+            raise ValueError(f"alpha = {self.alpha}: nothing is trained in a single round; allowed: 0.0")
+        return self
+
 
 class Grid(Section):
     """The settings that `sweep` covers: every delta with every alpha, each with every repeat."""
 
-    delta: tuple[Annotated[Budget, AsWritten], ...]
-    alpha: tuple[Annotated[NotNegative, AsWritten], ...]
-    repeats: tuple[Repeat, ...]
+    delta: Annotated[tuple[Annotated[Budget, AsWritten], ...], Few, Distinct]
+    alpha: Annotated[tuple[Annotated[NotNegative, AsWritten], ...], Few, Distinct]
+    repeats: Annotated[tuple[Repeat, ...], Few, Distinct]
+
+    @property
+    def networks(self) -> int:
+        """How many it has."""
+        return len(self.delta) * len(self.alpha) * len(self.repeats)
 
 
 class Explore(Section):
@@ -55,13 +77,18 @@ class Explore(Section):
     ablations: changes to `fixing`, by name, each with every delta and repeat at the alpha of `fix`.
     """
 
-    model: str
+    model: PointedName
     fractions: Fractions
-    epochs: Count
-    delta: tuple[Budget, ...]
-    alpha: tuple[NotNegative, ...]
-    repeats: tuple[Repeat, ...]
-    ablations: dict[Name, dict[str, Any]]
+    epochs: Epochs
+    delta: Annotated[tuple[Budget, ...], Few, Distinct]
+    alpha: Annotated[tuple[NotNegative, ...], Few, Distinct]
+    repeats: Annotated[tuple[Repeat, ...], Few, Distinct]
+    ablations: Annotated[dict[Name, dict[str, Any]], Few, DistinctLines]
+
+    @property
+    def networks(self) -> int:
+        """How many it has, beside its baseline."""
+        return len(self.delta) * (len(self.alpha) + len(self.ablations)) * len(self.repeats)
 
 
 class Quantiser(Section):
@@ -69,21 +96,21 @@ class Quantiser(Section):
 
     method: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     # Width of a weight; for the methods that have one.
-    bits: Count | None = None
+    bits: Bits | None = None
     repeat: Repeat = 0
 
 
 class Apot(Section):
     """Choices of the APoT baseline (docs/baselines.md)."""
 
-    activations: bool
+    activations: Switch
     recipe: Literal["imagenet", "cifar"]
 
 
 class Baselines(Section):
     """What WFN is compared with."""
 
-    quantisers: dict[Name, Quantiser]
+    quantisers: Annotated[dict[Name, Quantiser], Few, DistinctLines]
     apot: Apot
 
 
@@ -92,12 +119,12 @@ class Hardware(Section):
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["32-true", "bf16-mixed"]
-    devices: Count
-    nodes: Count
-    accumulate: Count
-    channels_last: bool
-    compile: bool
-    workers: Annotated[int, Field(ge=0)]
+    devices: Processes
+    nodes: Processes
+    accumulate: Annotated[Whole, Field(ge=1, le=1_000_000)]
+    channels_last: Switch
+    compile: Switch
+    workers: Annotated[Whole, Field(ge=0, le=1024)]
 
     @property
     def processes(self) -> int:
@@ -108,6 +135,6 @@ class Hardware(Section):
 class Rates(Section):
     """How learning rates are chosen (`stages/rates.py`): on images kept from the training images, with another seed."""
 
-    validation_share: Annotated[float, Field(gt=0, lt=1)]
-    repeat: Count
-    grid: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    validation_share: Part
+    repeat: OtherSeed
+    grid: Annotated[tuple[Positive, ...], Field(min_length=1), Few, Distinct]

@@ -2,56 +2,95 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.base.settings.allowed import Count, Decay, NotNegative, Positive, Section
+from pipeline.base.settings.allowed import (
+    BatchSize,
+    Count,
+    Decay,
+    Epochs,
+    Integer,
+    NotNegative,
+    Number,
+    Part,
+    Place,
+    PointedName,
+    Positive,
+    Section,
+    Switch,
+    Text,
+    Whole,
+)
 
 # Data sets that a package of ours carries.
 PACKAGED = ("mnist5k",)
+# Arguments of timm.create_model that are settings of their own, or would bring in weights beside them.
+NOT_OPTIONS = ("in_chans", "num_classes", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path")
 
 
 class Data(Section):
     """A data set and how its training images are varied."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-    root: Path | None
-    hub: str | None
+    name: PointedName
+    root: Place | None
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$", max_length=200)] | None
     mini: Count | None
     storage: Literal["memory", "files"]
     recipe: Literal["timm", "authors"]
     statistics: Literal["images", "model"]
-    pixels: Annotated[int, Field(ge=8)]
-    channels: Literal[1, 3]
-    max_megapixels: Annotated[float, Field(gt=0, le=10_000)]
-    test_share: Annotated[float, Field(gt=0, lt=1)]
-    shift: Annotated[int, Field(ge=0)]
-    flip: bool
+    pixels: Annotated[Whole, Field(ge=8, le=4096)]
+    channels: Annotated[Literal[1, 3], Integer]
+    max_megapixels: Annotated[Number, Field(gt=0, le=10_000)]
+    test_share: Part
+    shift: Annotated[Whole, Field(ge=0, le=4096)]
+    flip: Switch
 
     @model_validator(mode="after")
-    def _has_a_source(self) -> Self:
+    def _fits_together(self) -> Self:
+        problems = []
         if self.root is None and self.hub is None and self.name not in PACKAGED:
-            raise ValueError(
+            problems.append(
                 f"root = null: a folder of images is needed, or hub: a Hugging Face data set; without both, name can "
                 f"be {', '.join(PACKAGED)} only, not {self.name!r}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _recipe_is_for_files(self) -> Self:
-        if self.recipe == "authors" and self.storage == "memory":
-            raise ValueError("recipe = authors: is for storage: files; allowed with storage: memory: timm")
+        if self.storage == "memory" and self.recipe == "authors":
+            problems.append("recipe = authors: is for storage: files; allowed with storage: memory: timm")
+        if self.storage == "files" and self.statistics == "images":
+            problems.append("statistics = images: is for storage: memory; allowed with storage: files: model")
+        if self.storage == "files" and self.shift:
+            problems.append(f"shift = {self.shift}: is for storage: memory; allowed with storage: files: 0")
+        if self.shift >= self.pixels:
+            problems.append(f"shift = {self.shift}: shifts pictures out of sight; allowed: below pixels, {self.pixels}")
+        if problems:
+            raise ValueError(*problems)
         return self
 
 
 class Stem(Section):
     """A first convolution in place of the model's own, and whether the max-pool behind it stays."""
 
-    kernel: Literal[1, 3, 5, 7]
-    stride: Count
-    pool: bool
+    kernel: Annotated[Literal[1, 3, 5, 7], Integer]
+    stride: Annotated[Whole, Field(ge=1, le=64)]
+    pool: Switch
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Values that settings.json can hold, and no second way to set what is a setting already."""
+    for name in NOT_OPTIONS:
+        if name in options:
+            raise ValueError(f"{name} is no option; allowed: other arguments of timm.create_model")
+
+    def walk(value: Any) -> None:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"holds {value}; only finite numbers are allowed")
+        for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+            walk(each)
+
+    walk(options)
+    return options
 
 
 class Model(Section):
@@ -60,14 +99,14 @@ class Model(Section):
     num_classes: None for as many as the images have.
     """
 
-    name: str
-    module: Path | None
+    name: PointedName
+    module: Place | None
     in_chans: Count
-    num_classes: Annotated[int, Field(ge=2)] | None
+    num_classes: Annotated[Whole, Field(ge=2, le=1_000_000)] | None
     stem: Stem | None
-    checkpoint: str | None
-    pretrained: bool
-    options: dict[str, Any]
+    checkpoint: Text | None
+    pretrained: Switch
+    options: Annotated[dict[str, Any], AfterValidator(_plain)]
 
     def without_weights(self) -> Model:
         """The same network, to be given its weights by the caller."""
@@ -77,10 +116,10 @@ class Model(Section):
 class Pretrain(Section):
     """Training of a baseline from scratch."""
 
-    from_weights: bool
+    from_weights: Switch
     if_unreachable: Literal["stop", "train"]
-    epochs: Count
-    batch_size: Annotated[int, Field(ge=2)]
+    epochs: Epochs
+    batch_size: BatchSize
     lr: Positive
     weight_decay: NotNegative
     ema: Decay
@@ -89,8 +128,8 @@ class Pretrain(Section):
 class Finetune(Section):
     """Training in a round of fixing (method, section 8)."""
 
-    epochs: Annotated[int, Field(ge=0)]
-    batch_size: Annotated[int, Field(ge=2)]
+    epochs: Annotated[Whole, Field(ge=0, le=100_000)]
+    batch_size: BatchSize
     optimizer: Literal["adam", "sgd"]
     lr: Positive
     momentum: Decay
@@ -105,7 +144,7 @@ class Quantise(Section):
     rates: learning rates by method; those that it does not name have `lr` if they train by SGD, else `finetune.lr`.
     """
 
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: BatchSize
     lr: Positive
     rates: dict[str, Positive]
     momentum: Decay

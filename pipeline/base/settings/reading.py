@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.base.errors import InputError
-from pipeline.base.settings.problems import checked
+from pipeline.base.settings.plain_yaml import read_yaml
+from pipeline.base.settings.problems import LONGEST, checked, together
 from pipeline.base.settings.stages import Settings
 
 PARAMS_FILE = Path("params.yaml")
 PROFILES = Path("profiles")
+OF_PROFILE = ("data", "model", "pretrain", "finetune", "quantise")
 
 
 def load_settings(params_file: Path = PARAMS_FILE, profiles: Path = PROFILES) -> Settings:
     """Settings from params.yaml and the profile that it names.
 
-    Raises InputError that names the file, the key, the value and what is allowed.
+    Raises InputError that names the file, the keys, their values and what is allowed.
     """
-    params = _read_yaml(params_file)
-    profile = params.get("profile")
-    known = sorted(path.stem for path in profiles.glob("*.yaml"))
-    if profile not in known:
-        raise InputError(f"{params_file}: profile = {profile!r} is unknown; allowed: {', '.join(known)}")
-    profile_file = profiles / f"{profile}.yaml"
-    values = _read_yaml(profile_file)
-    twice = params.keys() & values.keys()
-    if twice:
-        raise InputError(f"{profile_file}: {', '.join(sorted(twice))}: belongs into {params_file} only")
-    return checked(Settings, params | values, f"{params_file} with {profile_file}")
+    params = read_yaml(params_file)
+    profile_file = _profile_file(params_file, params, profiles)
+    values = read_yaml(profile_file)
+    problems = [f"{params_file}: {key}: belongs into a profile" for key in OF_PROFILE if key in params]
+    problems += [
+        f"{profile_file}: {key}: belongs into {params_file} only"
+        for key in sorted(values.keys() & Settings.model_fields.keys() - set(OF_PROFILE))
+    ]
+    if problems:
+        raise InputError(together(problems))
+    source = f"{params_file} with {profile_file}"
+    settings = checked(Settings, params | values, source)
+    idle = settings.idle_ablations()
+    if idle:
+        raise InputError(f"{source}: {together(idle)}")
+    return settings
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: a mapping of settings expected, not {type(values).__name__}")
-    return values
+def _profile_file(params_file: Path, params: dict[str, Any], profiles: Path) -> Path:
+    profile, known = params.get("profile"), sorted(path.stem for path in profiles.glob("*.yaml"))
+    if profile in known:
+        return profiles / f"{profile}.yaml"
+    if profile is None:
+        raise InputError(f"{params_file}: profile is missing; allowed: {', '.join(known)}")
+    text = str(profile)[:LONGEST]
+    near = difflib.get_close_matches(text, known, n=1)
+    meant = f"; perhaps {near[0]} is meant" if near else ""
+    raise InputError(f"{params_file}: profile = {text!r} is unknown; allowed: {', '.join(known) or 'none yet'}{meant}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.base.errors import InputError
 from pipeline.base.settings.everything import Everything
-from pipeline.base.settings.params import Quantiser
+from pipeline.base.settings.params import Fixing, Quantiser
 
 # Settings of `fixing` that the baselines share: what is quantised.
 FIXING_OF_BASELINES = {"parameters", "fix_batch_norm"}
@@ -33,17 +33,21 @@ class Settings(Everything):
             return self
         if cell not in cells:
             raise InputError(f"{kind} has no {cell!r}; allowed: {', '.join(cells) or 'none are set'}")
-        return self.changed(cells[cell])
+        return cells[cell]
 
-    def _repeats(self) -> dict[str, dict[str, Any]]:
-        return {str(repeat): {"seed": self.seed + repeat} for repeat in self.repeats}
+    def _repeats(self) -> dict[str, Settings]:
+        return {str(repeat): self.repeated(repeat) for repeat in self.repeats}
 
-    def _sweep(self) -> dict[str, dict[str, Any]]:
+    def _sweep(self) -> dict[str, Settings]:
         grid = self.grid
         return {
-            f"{delta!r}-{alpha!r}-{repeat}": {"delta": delta, "alpha": alpha, "seed": self.seed + repeat}
+            f"{delta!r}-{alpha!r}-{repeat}": self._with(delta, alpha, repeat)
             for delta, alpha, repeat in itertools.product(grid.delta, grid.alpha, grid.repeats)
         }
+
+    def _with(self, delta: float, alpha: float, repeat: int, fixing: Fixing | None = None) -> Settings:
+        update = {"delta": delta, "alpha": alpha, "fixing": fixing or self.fixing}
+        return self.repeated(repeat).model_copy(update=update)
 
     def for_quantiser(self, name: str) -> tuple[Settings, Quantiser]:
         """What `baselines.quantisers` has under this name, and the settings with its seed.
@@ -64,8 +68,7 @@ class Settings(Everything):
             raise InputError(f"variants has no {name!r}; allowed: {', '.join(self.variants) or 'none are set'}")
         chosen = self.variants[name]
         fixing = self.fixing.model_copy(update={"fractions": chosen.fractions or self.fixing.fractions})
-        update = {"delta": chosen.delta, "alpha": chosen.alpha, "fixing": fixing}
-        return self.repeated(chosen.repeat).model_copy(update=update)
+        return self._with(chosen.delta, chosen.alpha, chosen.repeat, fixing)
 
     def for_explore(self) -> Settings:
         """The settings with the network, the rounds and the epochs of `explore`."""
@@ -84,24 +87,25 @@ class Settings(Everything):
         return self.model_copy(update=update)
 
     def explored(self) -> dict[str, Settings]:
-        """The settings of every network that `explore` fixes, by the name of its folder.
-
-        Raises InputError for an ablation that changes what `fixing` does not have.
-        """
+        """The settings of every network that `explore` fixes, by the name of its folder."""
         grid, small = self.explore, self.for_explore()
-        cells: list[tuple[str, dict[str, Any]]] = [
-            ("", {"delta": delta, "alpha": alpha}) for delta in grid.delta for alpha in grid.alpha
-        ]
+        cells = [("", delta, alpha, small.fixing) for delta in grid.delta for alpha in grid.alpha]
         for name, changes in grid.ablations.items():
-            fixing = {f"fixing.{key}": value for key, value in changes.items()}
-            cells += [(f"{name}_", {"delta": delta, "alpha": self.alpha, **fixing}) for delta in grid.delta]
+            cells += [(f"{name}_", delta, self.alpha, self.ablated(changes)) for delta in grid.delta]
         return {
-            f"{prefix}delta-{cell['delta']:g}_alpha-{cell['alpha']:g}_repeat-{repeat}": small.repeated(repeat).changed(
-                cell
-            )
-            for prefix, cell in cells
+            f"{prefix}delta-{delta:g}_alpha-{alpha:g}_repeat-{repeat}": small._with(delta, alpha, repeat, fixing)
+            for prefix, delta, alpha, fixing in cells
             for repeat in grid.repeats
         }
+
+    def idle_ablations(self) -> list[str]:
+        """Ablations of `explore` that change nothing: their networks would be others of it once more."""
+        same = self.for_explore().fixing
+        return [
+            f"explore.ablations.{name} changes nothing: `fixing` is so already; allowed: other values, or no such line"
+            for name, changes in self.explore.ablations.items()
+            if self.ablated(changes) == same
+        ]
 
     def of_baseline(self) -> dict[str, Any]:
         """The settings that decide the baseline, for its settings.json."""
