@@ -10,6 +10,9 @@ from stages.common.cli import Changes, Stage, changes, run
 from stages.common.fixed import make_fixed
 from stages.common.work import Places, device_and_data, stage_name
 
+# What acts here; images and baseline were made before.
+READS = ("delta", "alpha", "seed", "fixing", "finetune", "hardware")
+
 
 def fix(
     data: Annotated[Path, Option(help="Folder that stage data wrote.")],
@@ -19,7 +22,7 @@ def fix(
     change: Changes = [],  # noqa: B006
 ) -> None:
     """Fix every weight of the baseline network to few shared values, round by round."""
-    settings = load_settings().for_stage(stage).changed(changes(change))
+    settings = load_settings().for_stage(stage).changed(changes(change, "fix", READS))
     fabric, dataset = device_and_data(settings, data)
     make_fixed(stage_name(stage), settings, fabric, dataset, Places(data, baseline, out))
 

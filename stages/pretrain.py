@@ -10,6 +10,9 @@ from stages.common.baseline import make_baseline
 from stages.common.cli import Changes, changes, run
 from stages.common.work import Places, device_and_data, stage_name
 
+# What acts here; the images were made before.
+READS = ("seed", "model", "pretrain", "hardware")
+
 
 def pretrain(
     data: Annotated[Path, Option(help="Folder that stage data wrote.")],
@@ -17,7 +20,7 @@ def pretrain(
     change: Changes = [],  # noqa: B006
 ) -> None:
     """Make the baseline network: load its weights, or train it here."""
-    settings = load_settings().changed(changes(change))
+    settings = load_settings().changed(changes(change, "pretrain", READS))
     fabric, dataset = device_and_data(settings, data)
     make_baseline(stage_name("pretrain"), settings, fabric, dataset, Places(data, out, out))
 
