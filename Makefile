@@ -17,6 +17,7 @@ PYTEST = OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses 2 --dist loadfile --no-l
 # with PICTURES=folder (a folder in it for every class) and MODEL=name of a timm model.
 home: .venv
 	@$(RUN) python -m stages.own
+	@$(RUN) python -m stages.check --home
 	$(RUN) dvc repro home
 
 repro: .venv

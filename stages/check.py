@@ -1,14 +1,33 @@
-"""Not a stage: checks params.yaml and its profile before a run, where DVC itself would say less."""
+"""Not a stage: what a run will do and what would stop it, before it begins; DVC itself would say less."""
 
-from pipeline.base.settings import load_settings
-from pipeline.methods import check_method
+from typing import Annotated
+
+from typer import Option
+
+from pipeline.ahead.forecast import Places, forecast
+from pipeline.ahead.obstacles import obstacles
+from pipeline.base.errors import InputError
+from pipeline.base.settings import load_settings, together
+from pipeline.base.settings.reading import PROFILES
+from stages.common import folders
 from stages.common.cli import run
 
 
-def check() -> None:
-    """Say in one line what is wrong with the settings, if anything is."""
-    for name, quantiser in load_settings().baselines.quantisers.items():
-        check_method(name, quantiser)
+def check(
+    home: Annotated[bool, Option(help="For the baseline and the one fixed network alone.")] = False,
+) -> None:
+    """Say in one line what is wrong with the settings, if anything is; else what a run of them will do."""
+    settings = load_settings()
+    name = settings.profile
+    runs = folders.RUNS / name
+    made = [folders.baseline(), *folders.fixed(settings)[:1]] if home else folders.all_runs(settings)
+    results = [runs / folders.DATA, *(runs / each.folder for each in made), folders.PACKED / name, folders.HOME / name]
+    found = obstacles(settings, results)
+    if found:
+        raise InputError(together(found))
+    places = Places(PROFILES / f"{name}.yaml", runs, folders.REPORTS / name)
+    for line in forecast(settings, [each.stage for each in made], places):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typer import Option
 
 from pipeline.base.errors import InputError
 from pipeline.base.results import write_files
-from pipeline.base.settings import PARAMS_FILE, PROFILES, load_settings
+from pipeline.base.settings.reading import PARAMS_FILE, PROFILES, load_settings
 from stages.common.cli import run
 
 PATTERN, OWN = PROFILES / "custom.yaml", PROFILES / "own.yaml"

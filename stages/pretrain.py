@@ -10,10 +10,13 @@ from stages.common.work import device_and_data
 
 OF_A_CLASS = 8  # pictures on the sheet of examples
 
+# What acts here; the images were made before.
+READS = ("seed", "model", "pretrain", "hardware")
+
 
 def pretrain(runs: Runs = None, out: Out = None, change: Changes = []) -> None:  # noqa: B006
     """Make the baseline network: load its weights, or train it here."""
-    settings = load_settings().changed(changes(change))
+    settings = load_settings().changed(changes(change, "pretrain", READS))
     where = places(settings, "pretrain", runs, out)
     fabric, dataset, settings = device_and_data(settings, where.data)
     # Read before the training: a picture that has gone since must not lose it.

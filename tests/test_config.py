@@ -81,7 +81,7 @@ def test_a_number_without_a_dot_is_still_a_number(files):
         ("fixing.colour", 1, "fixing.colour is not a setting; allowed here: fractions, clustering"),
         ("fixing.fractions", [0.5, 0.3, 1], "fixing.fractions = [0.5, 0.3, 1]: must increase and end at 1"),
         ("fixing.fractions", [0.5, 0.9], "fixing.fractions = [0.5, 0.9]: must increase and end at 1"),
-        ("fixing.fractions", [], "fixing.fractions = []: tuple should have at least 1 item"),
+        ("fixing.fractions", [], "fixing.fractions = []: list should have at least 1 item"),
         ("fixing.clustering", "x", "fixing.clustering = \"x\": input should be 'recluster' or 'incremental'"),
         ("fixing.distance", "x", "fixing.distance = \"x\": input should be 'relative' or 'euclidean'"),
         ("hardware.precision", 16, "hardware.precision = 16: input should be '32-true' or 'bf16-mixed'"),
@@ -98,16 +98,20 @@ def test_a_number_without_a_dot_is_still_a_number(files):
             {"delta": 0.01, "alpha": 0.4, "fractions": [0.5]},
             "variants.x.fractions = [0.5]: must increase and end at 1",
         ),
-        ("variants.a b", {"delta": 0.01, "alpha": 0.4}, "variants.a b"),
+        ("variants.a b", {"delta": 0.01, "alpha": 0.4}, 'variants."a b": a name has letters'),
         ("grid.repeats", [-1], "grid.repeats.0 = -1: input should be greater than or equal to 0"),
-        ("rates.grid", [], "rates.grid = []: tuple should have at least 1 item"),
+        ("rates.grid", [], "rates.grid = []: list should have at least 1 item"),
         ("rates.validation_share", 1, "rates.validation_share = 1: input should be less than 1"),
         ("repeats", [0], "repeats.0 = 0: input should be greater than or equal to 1"),
         ("baselines.apot.recipe", "x", "baselines.apot.recipe = \"x\": input should be 'imagenet' or 'cifar'"),
-        ("baselines.quantisers.x", {"method": "apot", "bit": 4}, "x.bit is not a setting; allowed here: method, bits"),
+        (
+            "baselines.quantisers.x",
+            {"method": "apot", "bit": 4},
+            "x.bit is not a setting, perhaps bits is meant; allowed here: method",
+        ),
         ("baselines.quantisers.x", {"bits": 4}, "baselines.quantisers.x.method is missing"),
         ("baselines.quantisers.x", {"method": "../x"}, 'x.method = "../x": string should match pattern'),
-        ("baselines.quantisers.a b", {"method": "apot"}, "quantisers.a b"),
+        ("baselines.quantisers.a b", {"method": "apot"}, 'quantisers."a b": a name has letters'),
         ("profile", "mnist6k", "profile = 'mnist6k' is unknown; allowed: cifar10, cifar10-small, custom, imagenet"),
     ],
 )
@@ -205,8 +209,8 @@ def test_what_explore_covers(files):
     ablation = {"delta": 0.03, "fixing.fix_batch_norm": False}
     assert cells["float_delta-0.03_alpha-0.4_repeat-0"] == small.changed(ablation)
     set_value(files / "params.yaml", "explore.ablations", {"x": {"colour": 1}})
-    with pytest.raises(InputError, match="fixing.colour is not a setting; allowed here: fractions"):
-        load(files).explored()
+    with pytest.raises(InputError, match="explore.ablations.x.colour is not a setting; allowed here: fractions"):
+        load(files)
 
 
 def test_no_setting_is_left_out_of_the_run_caches_key(files):
@@ -255,15 +259,6 @@ def test_a_missing_key_is_named(files):
     text = (files / "params.yaml").read_text().replace("alpha: 0.4\n", "", 1)
     (files / "params.yaml").write_text(text)
     with pytest.raises(InputError, match="alpha is missing"):
-        load(files)
-
-
-def test_broken_yaml_is_named(files):
-    (files / "params.yaml").write_text("a: [1")
-    with pytest.raises(InputError, match=r"params.yaml: not valid YAML"):
-        load(files)
-    (files / "params.yaml").write_text("just text")
-    with pytest.raises(InputError, match=r"params.yaml: a mapping of settings expected, not str"):
         load(files)
 
 

@@ -92,6 +92,7 @@ def test_pictures_of_a_data_set_in_memory(settings, picture, statistics):
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (224, 224)])
 def test_pictures_that_stay_files(settings, recipe, size):
     changes = {"data.storage": "files", "data.recipe": recipe, "data.pixels": 96, "data.channels": 3}
+    changes |= {"data.statistics": "model", "data.shift": 0}
     changed = settings.changed({**changes, "model.name": "resnet18", "model.in_chans": 3})
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     expected = transforms(changed.data, input_settings(changed.model))[1](Image.fromarray(pixels))

@@ -37,6 +37,7 @@ def chosen(settings, root):
     return changed(
         settings,
         **{"data__name": "digits", "data__root": root, "data__storage": "files", "data__pixels": 32},
+        **{"data__statistics": "model", "data__shift": 0},
         **{"data__flip": True, "data__channels": 3, "model__in_chans": 3, "hardware__workers": 0},
     )
 

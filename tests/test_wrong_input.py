@@ -41,7 +41,7 @@ def refused(clone, monkeypatch, capsys):
     [
         ("--set delta=1.5", "delta changed: delta = 1.5: input should be less than 1"),
         ("--set delta", "--set delta: key=value is needed"),
-        ("--set 'delta=['", "--set delta=\\[: '\\[' is not valid YAML"),
+        ("--set 'delta=['", "--set delta=\\[: not valid YAML: expected the node content"),
         ("--set fixing.colour=1", "fixing.colour is not a setting; allowed here: fractions"),
         ("--runs nowhere", "nowhere/data/card.json: No such file or directory"),
         ("--stage repeats@7", "repeats has no '7'; allowed: 1"),

@@ -19,7 +19,7 @@ from pipeline import methods
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Quantiser, Settings
 from pipeline.data.dataset import Dataset
-from pipeline.methods import check_method
+from pipeline.methods import check_method, check_width, needs
 from pipeline.training.loop import Plan, optimizer_for, train
 from pipeline.training.work import Work
 
@@ -129,19 +129,9 @@ def find_method(name: str, quantiser: Quantiser) -> Method:
     try:
         method = cast(Method, importlib.import_module(f"{methods.__name__}.{quantiser.method}"))
     except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
-        hint = "; `uv sync --group peers` installs it" if package == "coremltools" else ""
-        raise InputError(f"{key}.method = {quantiser.method!r}: needs the package {package}{hint}") from error
+        raise needs(key, quantiser, str(error.name).partition(".")[0]) from error
     missing = [part for part in ("BITS", "quantise") if not hasattr(method, part)]
     if missing:
         raise InputError(f"{key}.method = {quantiser.method!r}: its module lacks {missing[0]}")
-    if method.BITS is None and quantiser.bits is not None:
-        raise InputError(f"{key}.bits = {quantiser.bits}: {quantiser.method} has no width; allowed: no bits at all")
-    if method.BITS is not None and quantiser.bits not in method.BITS:
-        raise InputError(f"{key}.bits = {quantiser.bits}: allowed for {quantiser.method}: {span(method.BITS)}")
+    check_width(name, quantiser, method.BITS)
     return method
-
-
-def span(widths: range) -> str:
-    """A range for people: "2 to 5"."""
-    return f"{widths.start} to {widths.stop - 1}"

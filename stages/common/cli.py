@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from pipeline.base.errors import InputError
+from pipeline.base.settings import parse_yaml
 from stages.common.stopping import Stopped, stop_with_dvc, stoppable
 
 Changes = Annotated[list[str], typer.Option("--set", help="key=value instead of the one in params.yaml; repeatable.")]
@@ -24,17 +24,25 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder for what is made
 Packed = Annotated[Path | None, typer.Option("--packed", help="What stage pack wrote; packed/PROFILE without it.")]
 
 
-def changes(given: Sequence[str]) -> dict[str, Any]:
-    """Values of `--set key=value`, read as YAML, by dotted key. Raises InputError for anything else."""
-    found = {}
+def changes(given: Sequence[str], stage: str, reads: Sequence[str]) -> dict[str, Any]:
+    """Values of `--set key=value`, read as YAML, by dotted key.
+
+    reads: the settings, and sections of them, that act in this stage. Raises InputError for any other, because its
+    value would be ignored or has made files that the stage is given, and for what is no key=value.
+    """
+    found: dict[str, Any] = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not (key and equals):
             raise InputError(f"--set {text}: key=value is needed, as in --set fixing.fix_batch_norm=false")
-        try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {text}: {value!r} is not valid YAML") from error
+        if key.partition(".")[0] not in reads:
+            raise InputError(
+                f"--set {text}: stage {stage} does not read it, or reads what was made with it; "
+                f"allowed: {', '.join(reads)}, and their parts, as in hardware.devices"
+            )
+        if key in found:
+            raise InputError(f"--set {text}: {key} is set a second time; allowed: once")
+        found[key] = parse_yaml(value, f"--set {text}")
     return found
 
 

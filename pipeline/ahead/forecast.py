@@ -1,0 +1,133 @@
+"""What a run will do and how long it may take, before it begins.
+
+Minutes are those of the last run here, as its report has them (provenance.csv), scaled by epochs of training; what DVC
+finds up to date is not run again, so every figure is the most that there will be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from pipeline.base.errors import InputError
+from pipeline.base.results import CARD, SETTINGS
+from pipeline.base.settings import Settings
+
+PROVENANCE = "provenance.csv"
+EXPLORE = "explore"
+# Where these are not what they were, the last run says nothing of the next one's minutes.
+DECIDE_SPEED = ("data", "model", "hardware")
+
+
+class Places(NamedTuple):
+    """Where to look: the profile's file, its runs, and its report."""
+
+    profile: Path
+    runs: Path
+    report: Path
+
+
+def forecast(settings: Settings, stages: Sequence[str], places: Places) -> list[str]:
+    """Lines that say it. stages: one for every network that will be made, as stages/common/folders.py names them."""
+    epochs = epochs_of(settings, stages)
+    return [_work(settings, stages, epochs, places.runs), _duration(settings, epochs, places), *_sources(settings)]
+
+
+def epochs_of(settings: Settings, stages: Sequence[str]) -> dict[str, int]:
+    """Epochs of training in every stage of dvc.yaml that makes the networks `stages`; `explore` makes many of them."""
+    small = settings.for_explore()
+    training = {f"{EXPLORE}@{name}": each.training_epochs for name, each in settings.explored().items()}
+    for stage, chosen in (("pretrain", settings), (f"{EXPLORE}@baseline", small)):
+        training[stage] = chosen.pretrain.epochs if chosen.trains_the_baseline else 0
+    found: Counter[str] = Counter()
+    for stage in stages:
+        made_by = EXPLORE if _kind(stage) == EXPLORE else stage
+        found[made_by] += training[stage] if stage in training else settings.for_stage(stage).training_epochs
+    return dict(found)
+
+
+def _work(settings: Settings, stages: Sequence[str], epochs: Mapping[str, int], runs: Path) -> str:
+    counts = Counter("baseline" if each in ("pretrain", f"{EXPLORE}@baseline") else _kind(each) for each in stages)
+    texts = {
+        "baseline": _plural(counts["baseline"], "baseline"),
+        "fix": _plural(counts["fix"], "fixed network"),
+        "quantise": f"{counts['quantise']} of other methods",
+        EXPLORE: f"{counts[EXPLORE]} explored",
+    }
+    card = runs / "data" / CARD
+    images = f" of {json.loads(card.read_text())['train']['images']:,} images" if card.exists() else ""
+    return (
+        f"{settings.profile}: {settings.model.name} on {settings.data.name}: "
+        f"{', '.join(text for kind, text in texts.items() if counts[kind])}; "
+        f"at most {_plural(sum(epochs.values()), 'epoch')} of training{images} in {_plural(len(epochs), 'stage')}"
+    )
+
+
+def _plural(count: int, of: str) -> str:
+    """A number of things."""
+    return f"{count:,} {of}{'' if count == 1 else 's'}"
+
+
+def _kind(stage: str) -> str:
+    """Stages of one kind work as fast as each other."""
+    kind = stage.partition("@")[0]
+    return "fix" if kind in ("repeats", "sweep", "variants") else kind
+
+
+def _duration(settings: Settings, epochs: Mapping[str, int], places: Places) -> str:
+    seconds = _seconds(settings, epochs, places.report)
+    if seconds is not None:
+        minutes = _plural(max(1, round(seconds / 60)), "minute")
+        return f"at most about {minutes}, by the last run here ({places.report / PROVENANCE})"
+    cost = _cost(places.profile)
+    return f"no timing of such a run here{f'; {places.profile} says of a whole run: {cost}' if cost else ''}"
+
+
+def _seconds(settings: Settings, epochs: Mapping[str, int], report: Path) -> float | None:
+    """None where the last run was of other images, another network or other hardware, or left nothing to read."""
+    try:
+        last = Settings.model_validate(json.loads((report / SETTINGS).read_text()))
+        took = pd.read_csv(report / PROVENANCE).set_index("stage")["seconds"].dropna().astype(float).to_dict()
+        before = epochs_of(last, [each for stage in took for each in _networks(last, str(stage))])
+    except (OSError, ValueError, KeyError, InputError):
+        return None
+    if any(getattr(last, key) != getattr(settings, key) for key in DECIDE_SPEED):
+        return None
+    total = 0.0
+    for stage, count in epochs.items():
+        alike = [each for each in before if _kind(each) == _kind(stage) and bool(before[each]) == bool(count)]
+        if stage in alike:
+            alike = [stage]
+        if not alike:
+            return None
+        work = sum(before[each] for each in alike)
+        total += sum(took[each] for each in alike) * (count / work if work else 1 / len(alike))
+    return total
+
+
+def _networks(settings: Settings, stage: str) -> list[str]:
+    """What a stage of dvc.yaml makes."""
+    return [f"{EXPLORE}@{name}" for name in ("baseline", *settings.explored())] if stage == EXPLORE else [stage]
+
+
+def _cost(profile: Path) -> str:
+    """What the head of a profile says under Cost, over as many lines as it takes."""
+    found = re.search(r"^# Cost +(.*(?:\n# {6,}\S.*)*)", profile.read_text(encoding="utf-8"), re.MULTILINE)
+    return re.sub(r"\s*\n#\s*", " ", found[1]) if found else ""
+
+
+def _sources(settings: Settings) -> list[str]:
+    """Where two settings name images or weights: which of them is used."""
+    data, model = settings.data, settings.model
+    lines = []
+    if data.root is not None and data.hub is not None:
+        lines.append(f"images from data.root = {data.root}, not from data.hub = {data.hub}")
+    if model.checkpoint is not None and model.pretrained:
+        lines.append(f"weights from model.checkpoint = {model.checkpoint}, not those of model.pretrained")
+    return lines
