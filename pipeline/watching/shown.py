@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from typing import Any
 
 NONE = "-"  # a parameter that a run does not have: comparisons leave out those that only some have
-HEADLINE = {"top1": "top1", "unique": "values", "entropy": "entropy", "index_entropy": "index_entropy"}
+CURVES = "work/"  # what was measured on the way: MLflow lists it after the headline numbers, by alphabet
+HEADLINE = {
+    "top1": "top1",
+    "unique": "values",
+    "entropy": "entropy",
+    "index_entropy": "index_entropy",
+    "top5": "top5",
+    "zero_share": "zeros",
+}
 COLUMNS = (
     *("metrics.`top1`", "metrics.`values`", "metrics.`entropy`", "params.`bits`", "params.`delta`", "params.`alpha`"),
     *("params.`method`", "params.`seed`", "attributes.`Duration`"),
@@ -48,14 +56,14 @@ def parameters(stage: str, settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Headline numbers by the names that the list has, top-1 first; the others in a section `more`."""
-    first = {short: metrics[name] for name, short in HEADLINE.items() if name in metrics}
-    return first | {f"more/{name}": value for name, value in metrics.items() if name not in HEADLINE}
+    """Headline numbers of a network by the names that the list has, top-1 first; all numbers of a report."""
+    return {short: metrics[name] for name, short in HEADLINE.items() if name in metrics} or dict(metrics)
 
 
 def experiment_tags() -> dict[str, str]:
     """What makes MLflow open an experiment as one of training, and a view of its list that an address can name."""
-    view = {"selectedColumns": COLUMNS, "orderByKey": "attributes.`Created`", "orderByAsc": True}
+    widths = {column: 80 for column in COLUMNS}
+    view = {"selectedColumns": COLUMNS, "columnOrder": COLUMNS, "columnWidths": widths, "orderByKey": "attributes.`Created`", "orderByAsc": True}
     return {
         "mlflow.experimentKind": "custom_model_development",
         f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
@@ -64,4 +72,4 @@ def experiment_tags() -> dict[str, str]:
 
 def address(server: str, experiment_id: str) -> str:
     """Where a server shows an experiment's runs with their numbers."""
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}"
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"

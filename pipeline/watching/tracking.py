@@ -23,7 +23,7 @@ from pipeline.base.errors import first_line
 from pipeline.base.results import Run, repository
 from pipeline.watching.database import StoreError
 from pipeline.watching.labels import Label
-from pipeline.watching.shown import numbers, parameters
+from pipeline.watching.shown import CURVES, numbers, parameters
 from pipeline.watching.store import KEY, TRAINING, WRITER, Logged, Store
 from pipeline.watching.writer import this_writer
 
@@ -127,7 +127,7 @@ def start(store: Store, label: Label, settings: Mapping[str, Any], began: float)
 
 def log_steps(store: Store, run_id: str, steps: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
     """Rows of iterations.csv with their numbers, as curves."""
-    _log_metrics(store, run_id, [(f"rounds/{key}", value, step) for step, row in steps for key, value in row.items()])
+    _log_metrics(store, run_id, [(f"{CURVES}{key}", value, step) for step, row in steps for key, value in row.items()])
 
 
 def finish(store: Store, run_id: str, label: Label, run: Run, steps: Steps) -> None:
