@@ -97,6 +97,24 @@ def repository(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory) -> bytes:
+    """The content of a database that MLflow has set up, which takes seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("whole") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def bare(repository, monkeypatch) -> Path:
+    """A clone without a database of MLflow's."""
+    monkeypatch.setenv("DVC_EXP_NAME", "brave-test")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return repository
+
+
 @contextmanager
 def working(settings: Settings, dataset: Dataset, stage: str = "fix") -> Iterator[Work]:
     """Work on a network with its initial weights, opened as a stage opens it."""

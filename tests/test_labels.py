@@ -96,4 +96,8 @@ def test_every_run_has_the_same_few_parameters(settings):
 def test_the_comparison_opens_on_alpha_bits_delta_and_top1(settings):
     """MLflow takes the first three parameters that differ, and the first metric."""
     assert sorted(set(parameters("fix", settings.of_fixing())) - {"data"})[:3] == ["alpha", "bits", "delta"]
-    assert list(numbers({"top1": 98.0, "parameters": 3, "unique": 140, "entropy": 2.5})) == ["top1", "values", "entropy"]
+    assert list(numbers({"top1": 98.0, "parameters": 3, "unique": 140, "entropy": 2.5})) == [
+        "top1",
+        "values",
+        "entropy",
+    ]

@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import clean_environment, fixed_network
 from PIL import Image
-from test_tracking import LABEL, bare, client, finished_run, repository, runs, whole  # noqa: F401
+from test_tracking import LABEL, client, finished_run, runs
 
 import wfn
 from pipeline.watching.completing import Result, complete
@@ -87,10 +87,6 @@ def test_another_file_takes_its_place(repository, packed, tmp_path):
     wfn.pack(wfn.unpack(packed), other, network=NETWORK, metadata={"of": "another day"})
     logged = [complete([Result(LABEL, run, each)]).networks_logged for each in (packed, other, other)]
     assert logged == [1, 1, 0]
-
-
-def test_a_run_that_mlflow_does_not_have_gets_none(repository, packed):
-    assert add_networks([(finished_run(repository / "run"), packed)]) == 0
 
 
 def test_it_is_served(repository, logged, pictures, expected, tmp_path):

@@ -22,22 +22,6 @@ from pipeline.watching.writer import is_gone, this_writer
 LABEL = Label("experiment", "WFN 0.01/0.4 s0", "fix")
 
 
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory):
-    """The content of a database that MLflow has set up, which takes seconds."""
-    path = tmp_path_factory.mktemp("whole") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path.read_bytes()
-
-
-@pytest.fixture
-def bare(repository, monkeypatch):
-    """A clone without a database."""
-    monkeypatch.setenv("DVC_EXP_NAME", "brave-test")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return repository
-
-
 @pytest.fixture
 def repository(bare, whole):
     """A clone with a database that has no runs."""
