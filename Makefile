@@ -41,9 +41,9 @@ format: .venv
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-# MLflow in the browser, on this machine only.
+# MLflow in the browser, on this machine only: the runs of the profile with their numbers.
 ui: .venv
-	$(RUN) mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --workers 1
+	@$(RUN) python -m stages.ui
 
 .venv: pyproject.toml uv.lock | $(filter .tools/bin/uv,$(UV))
 	$(UV) sync --frozen

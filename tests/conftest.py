@@ -55,6 +55,7 @@ ORDER = (
 SLOW = (
     *("test_scale.py", "test_benchmarks.py", "test_wheel.py", "test_resume.py", "test_library.py", "test_tracking.py"),
     *("test_export.py", "test_format.py", "test_hub_packed.py", "test_packed_page.py", "test_served.py"),
+    *("test_mlflow_faults.py", "test_mlflow_server.py"),
 )
 TINY = {
     "model": {"name": "test_resnet"},
@@ -94,6 +95,24 @@ def repository(tmp_path, monkeypatch) -> Path:
     """The folder that stands for the clone in this process: no test finds the checkpoints of another, or leaves any."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory) -> bytes:
+    """The content of a database that MLflow has set up, which takes seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("whole") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def bare(repository, monkeypatch) -> Path:
+    """A clone without a database of MLflow's."""
+    monkeypatch.setenv("DVC_EXP_NAME", "brave-test")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return repository
 
 
 @contextmanager

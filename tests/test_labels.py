@@ -3,7 +3,8 @@
 import pytest
 from conftest import changed
 
-from pipeline.watching.labels import Label, label_of
+from pipeline.watching.labels import WIDTH, Label, label_of
+from pipeline.watching.shown import numbers, parameters
 from stages.common import folders
 
 EXPERIMENT = "weight-fixing-mnist5k"
@@ -12,12 +13,12 @@ EXPERIMENT = "weight-fixing-mnist5k"
 @pytest.mark.parametrize(
     ("stage", "changes", "name"),
     [
-        ("fix", {}, "WFN delta=0.01 alpha=0.4 seed=0"),
-        ("repeats@2", {"seed": 2}, "WFN delta=0.01 alpha=0.4 seed=2"),
-        ("sweep@0.0075-0.4-0", {"delta": 0.0075}, "WFN delta=0.0075 alpha=0.4 seed=0"),
-        ("variants@coarse", {"delta": 0.02}, "WFN delta=0.02 alpha=0.4 seed=0"),
-        ("variants@x", {"alpha": 0.0, "fixing__fractions": (1.0,)}, "WFN one shot delta=0.01 alpha=0 seed=0"),
-        ("fix", {"fixing__fix_batch_norm": False}, "WFN delta=0.01 alpha=0.4 bn=float seed=0"),
+        ("fix", {}, "WFN 0.01/0.4 s0"),
+        ("repeats@2", {"seed": 2}, "WFN 0.01/0.4 s2"),
+        ("sweep@0.0075-0.4-0", {"delta": 0.0075}, "WFN 0.0075/0.4 s0 sweep"),
+        ("variants@coarse", {"delta": 0.02}, "coarse"),
+        ("fix", {"alpha": 0.0, "fixing__fractions": (1.0,)}, "WFN 0.01/0 s0 one shot"),
+        ("fix", {"fixing__fix_batch_norm": False}, "WFN 0.01/0.4 s0 bn=float"),
     ],
 )
 def test_a_fixed_network(settings, stage, changes, name):
@@ -28,9 +29,9 @@ def test_a_baseline_a_method_and_the_report(settings):
     baseline = Label(EXPERIMENT, "baseline test_resnet", "pretrain")
     assert label_of("pretrain", settings.of_baseline()) == baseline
     repeated, quantiser = settings.for_quantiser("apot-3-again")
-    again = Label(EXPERIMENT, "apot-3-again seed=1", "quantise@apot-3-again")
+    again = Label(EXPERIMENT, "apot-3-again", "quantise@apot-3-again")
     assert label_of("quantise@apot-3-again", repeated.of_quantiser(quantiser)) == again
-    assert label_of("report", settings.model_dump(mode="json")) == Label(EXPERIMENT, "report", "report")
+    assert label_of("report", settings.model_dump(mode="json")) == Label(f"{EXPERIMENT}-report", "report", "report")
 
 
 def test_exploring_and_choosing_have_experiments_of_their_own(settings):
@@ -39,14 +40,14 @@ def test_exploring_and_choosing_have_experiments_of_their_own(settings):
     values = settings.changed(
         {"alpha": 0.0, "fixing.fix_batch_norm": False, "fixing.distance": "euclidean"}
     ).of_fixing()
-    name = "WFN delta=0.01 alpha=0 bn=float euclidean seed=0"
+    name = "WFN 0.01/0 s0 bn=float euclidean"
     assert label_of("explore@x", values) == Label(f"{EXPERIMENT}-explore", name, "explore@x")
-    assert label_of("rates@wfn_lr-0.1", values) == Label(f"{EXPERIMENT}-rates", "wfn_lr-0.1 seed=0", "rates@wfn_lr-0.1")
+    assert label_of("rates@wfn_lr-0.1", values) == Label(f"{EXPERIMENT}-rates", "wfn_lr-0.1", "rates@wfn_lr-0.1")
     assert label_of("rates@baseline", settings.of_baseline()).name == "baseline test_resnet"
 
 
 def test_every_run_has_a_label_that_tells_it_apart(settings):
-    """Whatever stage makes it, its label says which; and names differ within an experiment."""
+    """Whatever stage makes it, its label says which; and names differ in what a list shows of them."""
     labels = []
     for made in folders.all_runs(settings):
         kind, _, cell = made.stage.partition("@")
@@ -60,7 +61,7 @@ def test_every_run_has_a_label_that_tells_it_apart(settings):
         label = label_of(made.stage, decides)
         assert label.stage == made.stage
         assert label.experiment.endswith("-explore") == made.stage.startswith("explore")
-        labels.append((label.experiment, label.name))
+        labels.append((label.experiment, label.name[:WIDTH]))
     assert len(set(labels)) == len(labels)
 
 
@@ -69,3 +70,34 @@ def settings_of(settings, kind, cell):
     if kind == "explore":
         return settings.explored()[cell]
     return settings.for_stage(f"{kind}@{cell}")
+
+
+def test_a_long_name_keeps_both_ends():
+    names = [label_of(f"quantise@kmeans-layer-4-{end}", {"profile": "x"}).name for end in ("again", "once-more")]
+    assert names == ["kmeans-layer-4-again", "kmeans-lay\u2026once-more"]
+    assert {len(name) for name in names} == {20}
+
+
+def test_every_run_has_the_same_few_parameters(settings):
+    """Comparisons leave out a parameter that only some of the runs have."""
+    own, quantiser = settings.for_quantiser("apot-3")
+    decided = [settings.of_baseline(), settings.of_fixing(), own.of_quantiser(quantiser)]
+    baseline, fixed, apot = [parameters("x", each) for each in decided]
+    assert baseline.keys() == fixed.keys() == apot.keys()
+    assert len(fixed) <= 12
+    assert [(each["method"], each["delta"], each["alpha"], each["bits"]) for each in (baseline, fixed, apot)] == [
+        ("baseline", "-", "-", "-"),
+        ("wfn", "0.01", "0.4", "-"),
+        ("apot", "-", "-", "3"),
+    ]
+    assert (fixed["lr"], apot["lr"]) == (str(settings.finetune.lr), str(settings.quantise.rates["apot"]))
+
+
+def test_the_comparison_opens_on_alpha_bits_delta_and_top1(settings):
+    """MLflow takes the first three parameters that differ, and the first metric."""
+    assert sorted(set(parameters("fix", settings.of_fixing())) - {"data"})[:3] == ["alpha", "bits", "delta"]
+    assert list(numbers({"top1": 98.0, "parameters": 3, "unique": 140, "entropy": 2.5})) == [
+        "top1",
+        "values",
+        "entropy",
+    ]

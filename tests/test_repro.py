@@ -75,9 +75,8 @@ def test_mlflow_has_every_setting_once(clone):
         ).fetchall()
         stages = connection.execute("select value from tags where key = 'dvc.stage'").fetchall()
     assert [name for (name,) in names] == [
-        *("WFN delta=0.01 alpha=0 seed=0", "WFN delta=0.01 alpha=0.4 seed=0", "WFN delta=0.01 alpha=0.4 seed=1"),
-        "WFN one shot delta=0.01 alpha=0 seed=0",
-        *("apot-3 seed=0", "apot-3-again seed=1", "baseline test_resnet", "report"),
+        *("WFN 0.01/0.4 s0", "WFN 0.01/0.4 s1", "WFN 0.01/0.4 s1 sweep"),
+        *("apot-3", "apot-3-again", "baseline test_resnet", "no-pull", "one-shot"),
     ]
     assert {"fix", "pretrain", "variants@one-shot", "report"} <= {stage for (stage,) in stages}
 

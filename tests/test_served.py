@@ -19,7 +19,8 @@ from PIL import Image
 from test_tracking import LABEL, client, finished_run, runs
 
 import wfn
-from pipeline.watching.tracking import PACKED, add_networks, complete
+from pipeline.watching.completing import Result, complete
+from pipeline.watching.store import PACKED
 
 NETWORK = {
     "timm": "test_resnet",
@@ -63,9 +64,7 @@ def expected(packed, pictures):
 def logged(repository, packed):
     """The id of a run that has the network."""
     run = finished_run(repository / "run")
-    complete([(LABEL, run)])
-    assert add_networks([(run, packed)]) == 1
-    assert add_networks([(run, packed)]) == 0
+    assert [complete([Result(LABEL, run, packed)]).networks_logged for _ in range(2)] == [1, 0]
     (found,) = runs(repository)
     assert found.data.tags[PACKED]
     return found.info.run_id
@@ -84,14 +83,10 @@ def test_it_loads_by_its_run(repository, logged, pictures, expected):
 
 def test_another_file_takes_its_place(repository, packed, tmp_path):
     run = finished_run(repository / "run")
-    complete([(LABEL, run)])
     other = tmp_path / "other.wfn"
     wfn.pack(wfn.unpack(packed), other, network=NETWORK, metadata={"of": "another day"})
-    assert [add_networks([(run, each)]) for each in (packed, other, other)] == [1, 1, 0]
-
-
-def test_a_run_that_mlflow_does_not_have_gets_none(repository, packed):
-    assert add_networks([(finished_run(repository / "run"), packed)]) == 0
+    logged = [complete([Result(LABEL, run, each)]).networks_logged for each in (packed, other, other)]
+    assert logged == [1, 1, 0]
 
 
 def test_it_is_served(repository, logged, pictures, expected, tmp_path):

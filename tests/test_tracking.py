@@ -1,5 +1,8 @@
 """Against a real MLflow with a real SQLite database."""
 
+import errno
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,114 +13,135 @@ from conftest import ROOT, clean_environment
 from mlflow import MlflowClient
 
 from pipeline.base.results import Run
-from pipeline.watching import tracking
+from pipeline.watching.completing import Result, complete
 from pipeline.watching.labels import Label
-from pipeline.watching.tracking import LiveRun, complete, flatten, live_run, logged_keys, run_key
+from pipeline.watching.store import KEY, WRITER, Store
+from pipeline.watching.tracking import LiveRun, live_run, run_key
+from pipeline.watching.writer import is_gone, this_writer
 
-LABEL = Label("experiment", "WFN delta=0.01", "fix")
+LABEL = Label("experiment", "WFN 0.01/0.4 s0", "fix")
 
 
 @pytest.fixture
-def repository(repository, monkeypatch):
-    monkeypatch.setenv("DVC_EXP_NAME", "brave-test")
-    return repository
+def repository(bare, whole):
+    """A clone with a database that has no runs."""
+    (bare / "mlflow.db").write_bytes(whole)
+    return bare
 
 
 def finished_run(folder, top1=98.5):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "centres.csv").write_text("value\n0\n")
     (folder / "model.safetensors").write_bytes(b"not for MLflow")
     iterations = pd.DataFrame({"round": [0, 1], "entropy": [2.0, 3.5], "loss": [None, 0.25]})
-    return Run(
-        folder, {"top1": top1, "unique": 140}, {"delta": 0.01, "fixing": {"fractions": [0.5, 1]}}, iterations, None
-    )
+    settings = {"delta": 0.01, "alpha": 0.4, "fixing": {"fractions": [0.5, 1]}}
+    metrics = {"top1": top1, "unique": 140, "entropy": 2.5, "parameters": 1000}
+    return Run(folder, metrics, settings, iterations, None, seconds=90.5)
 
 
-def start_logging(repository, top1):
-    """Another process that logs a run; MLflow keeps databases open within one process."""
+def log(run, label=LABEL):
+    """How many runs were missing and are logged."""
+    done = complete([Result(label, run)])
+    assert not done.fault
+    return done.logged
+
+
+def start_logging(repository, *top1, **environment):
+    """Another process that logs runs; MLflow keeps databases open within one process."""
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, 'tests')\n"
-        "from test_tracking import LABEL, finished_run; from pipeline.watching.tracking import complete\n"
-        "complete([(LABEL, finished_run(Path(sys.argv[1]), float(sys.argv[2])))])\n"
+        "from test_tracking import LABEL, finished_run\n"
+        "from pipeline.watching.completing import Result, complete\n"
+        "runs = [finished_run(Path(sys.argv[1], top1), float(top1)) for top1 in sys.argv[2:]]\n"
+        "print(complete([Result(LABEL, run) for run in runs]))\n"
     )
-    environment = clean_environment() | {"DVC_ROOT": str(repository)}
-    command = [sys.executable, "-c", program, str(repository / top1), top1]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", program, str(repository), *top1]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=clean_environment() | {"DVC_ROOT": str(repository)} | environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def client(repository):
     return MlflowClient(tracking_uri=f"sqlite:///{repository / 'mlflow.db'}")
 
 
-def runs(repository):
-    found = client(repository)
+def runs(repository, found=None):
+    found = found or client(repository)
     ids = [experiment.experiment_id for experiment in found.search_experiments()]
     return found.search_runs(ids)
 
 
+def keys():
+    return {run.key for run in Store(10, in_all=False).runs(["experiment"])} - {""}
+
+
 def test_logged_completely_and_once(repository):
     run = finished_run(repository / "run")
-    assert complete([(LABEL, run)]) == 1
-    assert complete([(LABEL, run)]) == 0
+    assert log(run) == 1
+    assert log(run) == 0
     (logged,) = runs(repository)
-    assert logged.info.run_name == "WFN delta=0.01"
+    assert logged.info.run_name == LABEL.name
     assert logged.info.status == "FINISHED"
-    assert logged.data.params == {"delta": "0.01", "fixing.fractions": "[0.5, 1]"}
-    assert logged.data.metrics["top1"] == 98.5
-    assert logged.data.metrics["unique"] == 140
+    assert logged.info.end_time - logged.info.start_time == 90_500  # as long as the work itself took
+    assert (logged.data.params["delta"], logged.data.params["method"]) == ("0.01", "wfn")
+    numbers = {name: value for name, value in logged.data.metrics.items() if not name.startswith("work/")}
+    assert numbers == {"top1": 98.5, "values": 140, "entropy": 2.5}
     assert logged.data.tags["dvc.stage"] == "fix"
     assert logged.data.tags["dvc.experiment"] == "brave-test"
-    assert logged.data.tags[tracking.KEY] == run_key(run)
-    history = client(repository).get_metric_history(logged.info.run_id, "rounds/entropy")
+    assert logged.data.tags[KEY] == run_key("fix", run)
+    history = client(repository).get_metric_history(logged.info.run_id, "work/entropy")
     assert [(point.step, point.value) for point in history] == [(0, 2.0), (1, 3.5)]
-    history = client(repository).get_metric_history(logged.info.run_id, "rounds/loss")
+    history = client(repository).get_metric_history(logged.info.run_id, "work/loss")
     assert [(point.step, point.value) for point in history] == [(1, 0.25)]
     artifacts = {artifact.path for artifact in client(repository).list_artifacts(logged.info.run_id)}
     assert artifacts == {"centres.csv"}
     assert logged.info.artifact_uri.startswith((repository / "mlartifacts").as_uri())
+    experiment = client(repository).get_experiment_by_name("experiment")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_equal_results_of_two_stages_are_two_runs(repository):
+    run = finished_run(repository / "run")
+    results = [Result(Label("experiment", stage, stage), run) for stage in ("repeats@1", "sweep@0.01-0.4-1")]
+    assert complete(results).logged == 2
+    assert complete(results).logged == 0
+    assert len(runs(repository)) == 2
 
 
 def test_a_live_run_is_known_afterwards(repository):
     run = finished_run(repository / "run")
     with live_run(LABEL, run.settings, after=0) as live:
         live.log_step(0, {"entropy": 2.0})
-        assert logged_keys(repository / "mlflow.db") == set()
+        assert keys() == set()
         live.finish(run)
-    assert logged_keys(repository / "mlflow.db") == {run_key(run)}
-    assert complete([(LABEL, run)]) == 0
+    assert keys() == {run_key("fix", run)}
+    assert log(run) == 0
     with live_run(LABEL, run.settings, after=0) as repeat:  # the same result again: no second run
         repeat.finish(run)
     assert len(runs(repository)) == 1
 
 
-def test_short_work_is_left_to_the_last_stage(repository):
-    run = finished_run(repository / "run")
+def test_short_work_is_left_to_the_last_stage(bare):
+    run = finished_run(bare / "run")
     with live_run(LABEL, run.settings, after=60) as live:
         live.log_step(0, {"entropy": 2.0})
         live.finish(run)
-    assert not (repository / "mlflow.db").exists()
-    assert complete([(LABEL, run)]) == 1
+    assert not (bare / "mlflow.db").exists()
+    assert log(run) == 1  # in a database of its own making
 
 
 def test_a_run_that_is_opened_later_has_all_its_steps(repository):
     run = finished_run(repository / "run")
     with live_run(LABEL, run.settings, after=0.5) as live:
         live.log_step(0, {"entropy": 2.0})
-        assert not (repository / "mlflow.db").exists()
+        assert not runs(repository)
         time.sleep(0.5)
         live.log_step(1, {"entropy": 3.0})
         live.finish(run)
     (logged,) = runs(repository)
-    history = client(repository).get_metric_history(logged.info.run_id, "rounds/entropy")
+    history = client(repository).get_metric_history(logged.info.run_id, "work/entropy")
     assert [(point.step, point.value) for point in history] == [(0, 2.0), (1, 3.0)]
-
-
-def test_a_lost_database_is_completed(repository):
-    run = finished_run(repository / "run")
-    start_logging(repository, "98.5").communicate()
-    (repository / "mlflow.db").unlink()
-    assert complete([(LABEL, run), (LABEL, finished_run(repository / "other", top1=97.0))]) == 2
-    assert len(runs(repository)) == 2
 
 
 def test_work_that_is_broken_off_is_not_a_result(repository):
@@ -126,28 +150,94 @@ def test_work_that_is_broken_off_is_not_a_result(repository):
         raise KeyboardInterrupt
     (broken,) = runs(repository)
     assert broken.info.status == "FAILED"
-    assert complete([(LABEL, run)]) == 1
+    assert log(run) == 1
 
 
-def test_a_failure_is_one_warning(repository, capsys):
-    (repository / "mlflow.db").mkdir()  # no database can be made here
+def test_files_that_were_deleted_are_filled_again(repository):
+    runs_ = [finished_run(repository / name, top1) for name, top1 in (("one", 97.0), ("two", 98.0))]
+    results = [Result(LABEL, run) for run in runs_]
+    assert complete(results).logged == 2
+    assert complete(results).refilled == 0
+    shutil.rmtree(repository / "mlartifacts")
+    done = complete(results)
+    assert (done.logged, done.refilled, done.fault) == (0, 2, "")
+    assert "0 of 2 runs were missing in MLflow, 0 of 0 packed networks, files of 2 more" in str(done)
+    assert len(list((repository / "mlartifacts").rglob("centres.csv"))) == 2
+
+
+def test_an_upload_that_fails_leaves_no_open_run(repository, monkeypatch):
+    run = finished_run(repository / "run")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", full)
+        said = str(complete([Result(LABEL, run)]))
+    assert said.startswith("1 of 1 runs could not be logged to MLflow, 0 of 0 packed networks: ")
+    assert "No space left on device" in said
+    assert [each.info.status for each in runs(repository)] == ["FAILED"]
+    assert log(run) == 1
+
+
+def test_a_run_whose_process_is_gone_is_not_open_for_ever(repository):
     run = finished_run(repository / "run")
     live = LiveRun(LABEL, run.settings, after=0)
     live.log_step(0, {"entropy": 2.0})
-    live.finish(run)
-    assert capsys.readouterr().err.count("warning: MLflow tracking stopped: ") == 1
+    (opened,) = runs(repository)
+    assert log(run) == 1
+    assert client(repository).get_run(opened.info.run_id).info.status == "RUNNING"  # this process lives
+    assert not is_gone(opened.data.tags[WRITER])
+    with subprocess.Popen(["true"]) as ended:
+        host = this_writer().partition(" ")[0]
+    for writer, expected in ((f"{host} {ended.pid} 1", "KILLED"), ("elsewhere 1 1", "RUNNING")):
+        number = client(repository).create_run(opened.info.experiment_id, tags={WRITER: writer}).info.run_id
+        assert log(run) == 0
+        assert client(repository).get_run(number).info.status == expected
 
 
-def test_a_foreign_database_has_no_keys(tmp_path):
-    (tmp_path / "mlflow.db").touch()
-    assert logged_keys(tmp_path / "mlflow.db") == set()
+def test_a_process_number_that_came_again_is_another_process():
+    host, number, began = this_writer().split(" ")
+    assert int(number) == os.getpid()
+    assert is_gone(f"{host} {number} {began}1")
 
 
-def test_two_processes_may_start_a_database_together(repository):
-    both = [start_logging(repository, top1) for top1 in ("1", "2")]
-    assert [(process.communicate()[1], process.returncode) for process in both] == [("", 0)] * 2
-    assert len(runs(repository)) == 2
+def test_doubles_of_another_day_are_cleaned_up(repository):
+    run = finished_run(repository / "run")
+    log(run)
+    (first,) = runs(repository)
+    for _ in range(2):
+        found = client(repository)
+        double = found.create_run(first.info.experiment_id, tags={KEY: run_key("fix", run)}).info.run_id
+        found.set_terminated(double)
+    assert log(run) == 0
+    assert [each.info.run_id for each in runs(repository)] == [first.info.run_id]
 
 
-def test_flattened_settings():
-    assert dict(flatten({"a": 1, "b": {"c": [1, 2], "d": {}}})) == {"a": 1, "b.c": [1, 2], "b.d": {}}
+def test_four_processes_log_every_run_once(bare):
+    """At once, where there is no database yet."""
+    writers = [start_logging(bare, "1", "2", "3") for _ in range(4)]
+    said = [(*writer.communicate(), writer.returncode) for writer in writers]
+    assert [code for *_, code in said] == [0] * 4
+    lines = [line for _, errors, _ in said for line in errors.splitlines()]
+    assert all(line.startswith("MLflow: mlflow.db.lock is held by another process; waiting") for line in lines), lines
+    assert not any("could not" in printed for printed, *_ in said), said
+    assert sum(int(printed.split()[0]) for printed, *_ in said) == 3
+    logged = runs(bare)
+    assert sorted(run.data.metrics["top1"] for run in logged) == [1, 2, 3]
+    assert {run.info.status for run in logged} == {"FINISHED"}
+    found = client(bare)
+    assert all({each.path for each in found.list_artifacts(run.info.run_id)} == {"centres.csv"} for run in logged)
+
+
+def test_a_relative_address_is_relative_to_the_clone(bare, whole, monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///shared/team.db")
+    monkeypatch.chdir(tmp_path_factory.mktemp("queued"))
+    (bare / "shared").mkdir()
+    (bare / "shared" / "team.db").write_bytes(whole)
+    run = finished_run(bare / "run")
+    assert (log(run), log(run)) == (1, 0)
+    found = MlflowClient(tracking_uri=f"sqlite:///{bare / 'shared' / 'team.db'}")
+    (logged,) = runs(bare, found)
+    assert logged.info.artifact_uri.startswith((bare / "shared" / "mlartifacts").as_uri())
+    assert not (bare / "mlflow.db").exists()

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+WIDTH = 20  # characters of a name that MLflow's lists and legends show
+APART = ("explore", "rates", "report")
+
 
 @dataclass(frozen=True)
 class Label:
@@ -19,22 +22,31 @@ class Label:
 def label_of(stage: str, settings: Mapping[str, Any]) -> Label:
     """The label of what a DVC stage ("sweep@0.015-0.4") makes with the settings that its settings.json has.
 
-    Networks that are not to be compared with the others, small ones and those of a choice of rates, have experiments of
-    their own.
+    What is not to be compared with the networks of an experiment - small networks, those of a choice of rates, the
+    report - has one of its own. Names within an experiment differ in their first 20 characters.
     """
     kind, _, cell = stage.partition("@")
-    apart = kind in ("explore", "rates")
-    experiment = f"weight-fixing-{settings['profile']}{f'-{kind}' if apart else ''}"
+    experiment = f"weight-fixing-{settings['profile']}{f'-{kind}' if kind in APART else ''}"
     if kind == "report":
         name = "report"
-    elif kind == "pretrain" or (apart and cell == "baseline"):
+    elif kind == "pretrain" or (kind in APART and cell == "baseline"):
         name = f"baseline {settings['model']['name']}"
-    elif kind in ("quantise", "rates"):
-        name = f"{cell} seed={settings['seed']}"
+    elif kind in ("quantise", "rates", "variants"):
+        name = _short(cell)
     else:
-        batch_norm = "" if settings["fixing"]["fix_batch_norm"] else " bn=float"
-        euclidean = " euclidean" if settings["fixing"]["distance"] == "euclidean" else ""
-        once = " one shot" if len(settings["fixing"]["fractions"]) == 1 else ""
-        setting = f"delta={settings['delta']:g} alpha={settings['alpha']:g}{batch_norm}{euclidean}"
-        name = f"WFN{once} {setting} seed={settings['seed']}"
+        fixing = settings["fixing"]
+        setting = f"WFN {settings['delta']:g}/{settings['alpha']:g} s{settings['seed']}"
+        special = {
+            "sweep": kind == "sweep",
+            "bn=float": not fixing["fix_batch_norm"],
+            "euclidean": fixing["distance"] == "euclidean",
+            "one shot": len(fixing["fractions"]) == 1,
+        }
+        name = " ".join([setting, *(word for word, is_so in special.items() if is_so)])
     return Label(experiment, name, stage)
+
+
+def _short(name: str) -> str:
+    """A name of 20 characters at most: its two ends, which tell apart what begins alike."""
+    half = WIDTH // 2
+    return name if len(name) <= WIDTH else f"{name[:half]}\u2026{name[1 - half :]}"

@@ -1,8 +1,8 @@
 """MLflow, which looks on: one run per setting, logged live by long stages and completed by the last stage.
 
-DVC owns the truth. No output depends on MLflow, no run id leaves this module, and a failure here is a warning. A run is
-recognised by its key, derived from settings and metrics, so nothing is logged twice. Importing mlflow and opening its
-store takes seconds: whether the database has a run is asked with plain sqlite3, and work that is done within two
+DVC owns the truth. No output depends on MLflow, no run id leaves this room, and what fails here is one line. A run is
+recognised by its key, derived from its stage, settings and metrics, and logged once: processes of one machine ask and
+log under one lock; of equal runs that several machines have logged, the earliest stays. Work that is done within two
 minutes is left to the last stage.
 """
 
@@ -10,99 +10,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 import os
-import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from pipeline.base.errors import first_line
 from pipeline.base.results import Run, repository
+from pipeline.watching.database import StoreError
 from pipeline.watching.labels import Label
-from pipeline.watching.models import NETWORK, save_model
+from pipeline.watching.shown import CURVES, numbers, parameters
+from pipeline.watching.store import KEY, TRAINING, WRITER, Logged, Store
+from pipeline.watching.writer import this_writer
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-KEY = "wfn.key"
-PACKED = "wfn.packed"  # the digest of the packed file that a run has as an artifact
 ARTIFACTS = {".csv", ".json", ".md", ".tex", ".png", ".svg", ".html"}
 LIVE_AFTER = 120.0  # seconds of work
-PARAMS_AT_ONCE = 100  # MLflow's limit per call
+METRICS_AT_ONCE = 1000  # MLflow's limit per call
+
+Steps = Sequence[tuple[int, Mapping[str, Any]]]
 
 
-def database() -> Path:
-    """MLflow's SQLite file."""
-    return repository() / "mlflow.db"
-
-
-def run_key(run: Run) -> str:
-    """What identifies a result: the same settings with the same metrics are the same run."""
-    return hashlib.sha256(json.dumps([run.settings, run.metrics], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def logged_keys(path: Path) -> set[str]:
-    """Keys of the finished, not deleted runs in an MLflow database; empty where there is none."""
-    return set(_logged(path, KEY).values())
-
-
-def _logged(path: Path, tag: str) -> dict[str, str]:
-    """Values of a tag of the finished, not deleted runs in an MLflow database, by the run's id."""
-    if not path.exists():
-        return {}
-    query = (
-        "select runs.run_uuid, tags.value from tags join runs on runs.run_uuid = tags.run_uuid "
-        "where tags.key = ? and runs.status = 'FINISHED' and runs.lifecycle_stage = 'active'"
-    )
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-            return dict(connection.execute(query, (tag,)))
-    except sqlite3.DatabaseError:  # not one that MLflow has set up
-        return {}
-
-
-def complete(runs: Sequence[tuple[Label, Run]]) -> int:
-    """Log those finished runs that the database lacks; returns how many those were."""
-    known = logged_keys(database())
-    missing = [(label, run) for label, run in runs if run_key(run) not in known]
-    for label, run in missing:
-        rows = [] if run.iterations is None else run.iterations.to_dict("records")
-        steps = [(step, {str(key): value for key, value in row.items()}) for step, row in enumerate(rows)]
-        LiveRun(label, run.settings, after=0, steps=steps).finish(run)
-    return len(missing)
-
-
-def add_networks(networks: Sequence[tuple[Run, Path]]) -> int:
-    """Give logged runs their packed files, as models that MLflow loads; returns how many did not have theirs."""
-    ids = {key: run_id for run_id, key in _logged(database(), KEY).items()}
-    have = _logged(database(), PACKED)
-    lacking = []
-    for run, path in networks:
-        run_id, digest = ids.get(run_key(run)), hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        if run_id and have.get(run_id) != digest:
-            lacking.append((run_id, digest, path))
-    if not lacking:
-        return 0
-    try:
-        client = _connect()
-        for run_id, digest, path in lacking:
-            with tempfile.TemporaryDirectory() as folder:
-                model = Path(folder) / NETWORK
-                save_model(path, model)
-                client.log_artifacts(run_id, str(model), NETWORK)
-            client.set_tag(run_id, PACKED, digest)
-    except Exception as error:  # as of every other failure here
-        print(f"warning: MLflow tracking stopped: {first_line(error)}", file=sys.stderr, flush=True)
-    return len(lacking)
+def run_key(stage: str, run: Run) -> str:
+    """What identifies a result: the stage that made it, its settings and its metrics."""
+    return hashlib.sha256(json.dumps([stage, run.settings, run.metrics], sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -125,19 +59,17 @@ def live_run(
 class LiveRun:
     """A run that is logged while it goes on, once it has for `after` seconds; steps before that are logged then.
 
-    steps: numbers and rows of the steps that there are already. After the first failure every method does nothing.
+    After the first failure, which is one line, every method does nothing: the last stage logs the run.
     """
 
-    def __init__(
-        self, label: Label, settings: Mapping[str, Any], after: float, steps: Sequence[tuple[int, Any]] = ()
-    ) -> None:
+    def __init__(self, label: Label, settings: Mapping[str, Any], after: float) -> None:
         self._label, self._settings = label, settings
-        self._opens_at = time.monotonic() + after
-        self._steps: list[tuple[int, Mapping[str, Any]]] = list(steps)
-        self._client: MlflowClient | None = None
+        self._began, self._opens_at = time.time(), time.monotonic() + after
+        self._steps: list[tuple[int, Mapping[str, Any]]] = []
+        self._store: Store | None = None
         self._run_id = ""
         self._failed = False
-        self._guarded(lambda: None)
+        self._guarded(lambda _: None)
 
     def log_step(self, step: int, row: Mapping[str, Any]) -> None:
         """One row of iterations.csv, as metrics of that step."""
@@ -146,99 +78,118 @@ class LiveRun:
 
     def finish(self, run: Run) -> None:
         """The headline metrics, the files for people, and the key that says the run is complete."""
-        self._guarded(lambda: self._finish(run))
+
+        def finishing(store: Store) -> None:
+            with store.locked():
+                finish(store, self._run_id, self._label, run, self._steps)
+
+        self._guarded(finishing)
 
     def fail(self) -> None:
         """The work was broken off."""
-        self._guarded(lambda: self._open_client().set_terminated(self._run_id, "FAILED"))
+        self._guarded(lambda store: store.call("set_terminated", self._run_id, "FAILED"))
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _guarded(self, work: Callable[[Store], None]) -> None:
         if self._failed or time.monotonic() < self._opens_at:
             return
         try:
+            if self._store is None:
+                self._store = Store(TRAINING, in_all=True)
             if not self._run_id:
-                self._start()
-            work()
+                self._run_id = start(self._store, self._label, self._settings, self._began)
+            work(self._store)
         except Exception as error:  # whatever MLflow raises, the work that it watches goes on
-            print(f"warning: MLflow tracking stopped: {first_line(error)}", file=sys.stderr, flush=True)
+            line = f"{first_line(error)}; {self._label.stage} goes on, stage `track` logs it later"
+            print(f"warning: not logged to MLflow: {line}", file=sys.stderr, flush=True)
             self._failed = True
+            if self._store is not None and self._run_id:
+                give_up(self._store, self._run_id)
 
-    def _open_client(self) -> MlflowClient:
-        if self._client is None:
-            self._client = _connect()
-        return self._client
-
-    def _start(self) -> None:
-        client, label = self._open_client(), self._label
-        with _initialising():
-            found = client.get_experiment_by_name(label.experiment)
-            experiment = (
-                found.experiment_id
-                if found
-                else client.create_experiment(label.experiment, (repository() / "mlartifacts").as_uri())
-            )
-        self._run_id = client.create_run(experiment, run_name=label.name, tags=_tags(label)).info.run_id
-        from mlflow.entities import Param
-
-        params = [Param(key, str(value)) for key, value in flatten(self._settings)]
-        for start in range(0, len(params), PARAMS_AT_ONCE):
-            client.log_batch(self._run_id, params=params[start : start + PARAMS_AT_ONCE])
-
-    def _log_steps(self) -> None:
-        for step, row in self._steps:
-            self._log_metrics({f"rounds/{key}": value for key, value in row.items()}, step)
+    def _log_steps(self, store: Store) -> None:
+        log_steps(store, self._run_id, self._steps)
         self._steps.clear()
 
-    def _log_metrics(self, values: Mapping[str, Any], step: int) -> None:
-        from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        numbers = {key: float(value) for key, value in values.items() if isinstance(value, int | float)}
-        metrics = [Metric(key, value, now, step) for key, value in numbers.items() if math.isfinite(value)]
-        self._open_client().log_batch(self._run_id, metrics=metrics)
+def start(store: Store, label: Label, settings: Mapping[str, Any], began: float) -> str:
+    """Open a run that began at a time (seconds since 1970); returns its id."""
+    from mlflow.entities import Param
 
-    def _finish(self, run: Run) -> None:
-        client = self._open_client()
-        if run_key(run) in logged_keys(database()):  # a repeat of a known result
-            client.delete_run(self._run_id)
-            return
-        # MLflow's comparison opens on the metric that came first.
-        self._log_metrics(run.metrics, step=0)
-        self._log_steps()
-        for path in sorted(run.folder.iterdir()):
-            if path.suffix in ARTIFACTS:
-                client.log_artifact(self._run_id, str(path))
-        client.set_tag(self._run_id, KEY, run_key(run))
-        client.set_terminated(self._run_id)
+    with store.locked():
+        experiment = store.experiment(label.experiment)
+    tags = _tags(label) | {WRITER: this_writer()}
+    run = store.call("create_run", experiment, start_time=int(began * 1000), tags=tags, run_name=label.name)
+    if not run.info.run_id:
+        raise StoreError(f"{store.place.name} does not answer as MLflow does")
+    params = [Param(key, value) for key, value in parameters(label.stage, settings).items()]
+    store.call("log_batch", run.info.run_id, params=params)
+    return str(run.info.run_id)
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings as dotted keys with their values."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def log_steps(store: Store, run_id: str, steps: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+    """Rows of iterations.csv with their numbers, as curves."""
+    _log_metrics(store, run_id, [(f"{CURVES}{key}", value, step) for step, row in steps for key, value in row.items()])
 
 
-def _initialising() -> FileLock:
-    # Two processes that set up a new database at once fail both.
-    return FileLock(f"{database()}.lock")
+def finish(store: Store, run_id: str, label: Label, run: Run, steps: Steps) -> None:
+    """Complete an open run, as long as the work itself took; delete it where the result is known already.
+
+    Of the processes of a machine, the one that holds the store's lock calls this.
+    """
+    key, experiment = run_key(label.stage, run), store.experiment(label.experiment)
+    query = f"tags.`{KEY}` = '{key}' and attributes.status = 'FINISHED'"
+    if store.search([experiment], query):
+        store.call("delete_run", run_id)
+        return
+    # MLflow's comparison opens on the metric that came first.
+    _log_metrics(store, run_id, [(name, value, 0) for name, value in numbers(run.metrics).items()])
+    log_steps(store, run_id, steps)
+    for name in file_names(run):
+        store.call("log_artifact", run_id, str(run.folder / name))
+    store.call("set_tag", run_id, KEY, key)
+    began = store.call("get_run", run_id).info.start_time
+    ended = None if run.seconds is None else began + round(run.seconds * 1000)
+    store.call("set_terminated", run_id, "FINISHED", ended)
+    if store.place.is_server:
+        delete_doubles(store, store.search([experiment], query))
 
 
-def _connect() -> MlflowClient:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
+def give_up(store: Store, run_id: str) -> None:
+    """Say of an open run that it failed; where that cannot be said either, the last stage will, once we are gone."""
+    with suppress(StoreError):
+        store.call("set_terminated", run_id, "FAILED")
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with _initialising():
-        # MLflow retries for minutes where the database cannot be written; this fails at once.
-        with closing(sqlite3.connect(database())) as connection:
-            connection.execute("begin immediate")
-        client = MlflowClient(tracking_uri=f"sqlite:///{database()}")
-        client.search_experiments(max_results=1)
-    return client
+
+def file_names(run: Run) -> list[str]:
+    """Files of a run's folder that are for people."""
+    return sorted(path.name for path in run.folder.iterdir() if path.suffix in ARTIFACTS)
+
+
+def delete_doubles(store: Store, runs: Iterable[Logged]) -> None:
+    """Of finished runs with one key the earliest stays.
+
+    Each of several machines deletes all the others: one that finishes last sees them all.
+    """
+    seen: set[str] = set()
+    for run in sorted(runs, key=lambda run: (run.started, run.run_id)):
+        if run.key in seen:
+            try:
+                store.call("delete_run", run.run_id)
+            except StoreError as error:
+                if "deleted" not in str(error):  # by another machine, just now
+                    raise
+        elif run.key:
+            seen.add(run.key)
+
+
+def _log_metrics(store: Store, run_id: str, values: Iterable[tuple[str, Any, int]]) -> None:
+    """Those of the named values that are finite numbers, each at its step."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    numbers = [(key, float(value), step) for key, value, step in values if isinstance(value, int | float)]
+    metrics = [Metric(key, value, now, step) for key, value, step in numbers if math.isfinite(value)]
+    for first in range(0, len(metrics), METRICS_AT_ONCE):
+        store.call("log_batch", run_id, metrics=metrics[first : first + METRICS_AT_ONCE])
 
 
 def _tags(label: Label) -> dict[str, str]:

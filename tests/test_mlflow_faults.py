@@ -1,0 +1,214 @@
+"""Databases and servers that cannot be used: training goes on within five seconds, one line says why, `track` says so.
+
+And where a damaged database is ours, it is set aside and made anew.
+"""
+
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from filelock import FileLock
+from mlflow import MlflowClient
+from test_tracking import LABEL, finished_run, log, runs
+
+from pipeline.watching.completing import Result, complete
+from pipeline.watching.tracking import LiveRun
+
+
+def changed(path, *commands):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for command in commands:
+            connection.execute(command)
+
+
+def cannot_be_logged(root, capsys, *reasons):
+    """A live run costs little and says one line; the last stage says that nothing was logged, and why."""
+    run = finished_run(root / "run")
+    start = time.monotonic()
+    live = LiveRun(LABEL, run.settings, after=0)
+    live.log_step(0, {"entropy": 2.0})
+    live.finish(run)
+    assert time.monotonic() - start < 5
+    lines = [line for line in capsys.readouterr().err.splitlines() if "waiting" not in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: not logged to MLflow: ")
+    assert lines[0].endswith("; fix goes on, stage `track` logs it later")
+    said = str(complete([Result(LABEL, run), Result(LABEL, finished_run(root / "other", 1.0))]))
+    assert said.startswith("2 of 2 runs could not be logged to MLflow, 0 of 0 packed networks: ")
+    assert said.endswith("; the next `dvc repro` tries again")
+    assert all(reason in text for text in (lines[0], said) for reason in reasons), (lines, said)
+    return run
+
+
+def test_what_is_not_ours_is_left_alone(bare, capsys, whole):
+    path = bare / "mlflow.db"
+    changed(path, "create table customers (name)")
+    cases = [(path.read_bytes(), "mlflow.db is another program's database; move it away")]
+    path.write_bytes(whole)
+    changed(path, "update alembic_version set version_num = 'f00dfeed0001'")
+    cases.append((path.read_bytes(), "mlflow.db is a newer MLflow's (revision f00dfeed0001); use that MLflow"))
+    for content, reason in cases:
+        path.write_bytes(content)
+        cannot_be_logged(bare, capsys, reason)
+        assert path.read_bytes() == content
+    assert not list(bare.glob("mlflow.db.damaged*"))
+
+
+def test_folders_and_files_in_each_others_place(bare, capsys):
+    (bare / "mlflow.db").mkdir()
+    cannot_be_logged(bare, capsys, "mlflow.db is a folder; move it away")
+    (bare / "mlflow.db").rmdir()
+    (bare / "mlartifacts").touch()
+    run = cannot_be_logged(bare, capsys, "mlartifacts is a file and not a folder; move it away")
+    (bare / "mlartifacts").unlink()
+    assert log(run) == 1
+
+
+def test_a_database_that_another_process_writes(bare, capsys, whole):
+    (bare / "mlflow.db").write_bytes(whole)
+    with closing(sqlite3.connect(bare / "mlflow.db", isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        run = cannot_be_logged(bare, capsys, "mlflow.db is locked by another process")
+    assert log(run) == 1
+
+
+def test_a_lock_that_another_process_holds(bare, capsys, monkeypatch, whole):
+    monkeypatch.setattr("pipeline.watching.completing.COMPLETING", 4.0)
+    (bare / "mlflow.db").write_bytes(whole)
+    with FileLock(bare / "mlflow.db.lock", thread_local=False, is_singleton=False):
+        run = cannot_be_logged(bare, capsys, "mlflow.db.lock has been held by another process for 3 s")
+        assert "MLflow: mlflow.db.lock is held by another process; waiting for 3 s\n" in capsys.readouterr().err
+    assert log(run) == 1
+
+
+def half_set_up(path, whole):
+    """As a full disk leaves it: tables of a step that is not written down as done."""
+    path.write_bytes(whole)
+    changed(path, "update alembic_version set version_num = '451aebb31d03'", "drop table spans")
+
+
+def first_tables(path, whole):
+    changed(path, "create table experiments (id)", "create table runs (id)")
+
+
+def hole(path, whole):
+    path.write_bytes(whole[:8192] + b"\xaa" * 65536 + whole[8192 + 65536 :])
+
+
+def text(path, whole):
+    path.write_text("not a database " * 100)
+
+
+def cut(path, whole):
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (half_set_up, "mlflow.db is half set up"),
+        (first_tables, "mlflow.db is half set up"),
+        (hole, "mlflow.db is damaged ("),
+        (text, "mlflow.db is damaged (file is not a database)"),
+        (cut, "mlflow.db is damaged ("),
+    ],
+)
+def test_a_damaged_database_is_set_aside(bare, capsys, whole, damage, reason):
+    path = bare / "mlflow.db"
+    damage(path, whole)
+    assert log(finished_run(bare / "run")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"MLflow: {reason}")
+    assert line.endswith("; it is set aside as mlflow.db.damaged-1, a new one is made")
+    assert path.with_name("mlflow.db.damaged-1").exists()
+    assert len(runs(bare)) == 1
+
+
+def test_a_damaged_database_of_the_team_is_left_alone(bare, capsys, whole, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{bare / 'team.db'}")
+    (bare / "team.db").write_text("not a database " * 100)
+    cannot_be_logged(bare, capsys, "team.db is damaged (file is not a database); move it away")
+    assert not list(bare.glob("team.db.damaged*"))
+    assert (bare / "team.db").read_text().startswith("not a database")
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A server that always gives the same answer, after a while."""
+
+    def __init__(self, status, content, seconds, *arguments):
+        self.status, self.content, self.seconds = status, content, seconds
+        super().__init__(*arguments)
+
+    def do_GET(self):
+        time.sleep(self.seconds)
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Start a server with such an answer; its address is MLFLOW_TRACKING_URI."""
+    started = []
+
+    def start(status, content, seconds):
+        found = ThreadingHTTPServer(("127.0.0.1", 0), partial(Answers, status, content, seconds))
+        found.daemon_threads = True
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        started.append(found)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{found.server_port}")
+
+    yield start
+    for found in started:
+        found.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "seconds", "reason"),
+    [
+        (200, b"", 30, "does not answer"),
+        (500, b'{"error_code": "INTERNAL_ERROR"}', 0, "answers with status 500, and not as MLflow does"),
+        (200, b"<html>Sign in</html>", 0, "answers with status 200, and not as MLflow does"),
+        (200, b"[1, 2]", 0, "answers with status 200, and not as MLflow does"),
+        (200, b"{}", 0, "does not answer as MLflow does"),
+        (404, b"<html>Nothing here</html>", 0, "answers with status 404, and not as MLflow does"),
+        (401, b"who are you?", 0, "http://127.0.0.1:"),
+    ],
+    ids=["slow", "500", "html", "list", "empty", "404", "401"],
+)
+def test_a_server_that_is_no_help(bare, capsys, server, status, content, seconds, reason):
+    server(status, content, seconds)
+    cannot_be_logged(bare, capsys, reason)
+    assert not (bare / "mlflow.db").exists()
+
+
+def test_a_server_that_is_down(bare, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")
+    cannot_be_logged(bare, capsys, "http://127.0.0.1:9 does not answer (")
+    assert "secret" not in capsys.readouterr().err
+
+
+def test_a_store_that_falls_silent_while_a_network_is_trained(bare, capsys, monkeypatch, whole):
+    """A call that hangs costs five seconds, once."""
+    (bare / "mlflow.db").write_bytes(whole)
+    run = finished_run(bare / "run")
+    live = LiveRun(LABEL, run.settings, after=0)
+    live.log_step(0, {"entropy": 2.0})
+    monkeypatch.setattr(MlflowClient, "log_batch", lambda *_, **__: time.sleep(30))
+    start = time.monotonic()
+    for step in range(1, 4):
+        live.log_step(step, {"entropy": 2.0})
+    live.finish(run)
+    assert time.monotonic() - start < 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "does not answer in time; fix goes on" in line
