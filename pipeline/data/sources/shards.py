@@ -77,7 +77,7 @@ def shards(root: Root) -> Parts | None:
     chosen = roles(grouped)
     if chosen.train is None:
         raise root.error(f"has no part train, only {', '.join(grouped)}")
-    used = [grouped[name] for name in chosen[:2] if name]
+    used = [grouped[name] for name in chosen.used]
     read = _read(root, [path for paths in used for path in paths])
     parts = [[read[path] for path in paths] for paths in used]
     written = [[sample.label for shard in part for sample in shard] for part in parts]
