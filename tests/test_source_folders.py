@@ -35,10 +35,22 @@ TAKEN = [
         "train and val used; not used: test",
     ),
     (
+        "two folders for training",
+        ["Train/cat 4", "Train/dog 4", "train/cat 1", "train/dog 1", *VAL],
+        PARTS,
+        "Train and val used; not used: train",
+    ),
+    (
+        "a test folder of unlabelled pictures and another beside val",
+        [*TRAIN, *VAL, "test 3", "samples 1"],
+        PARTS,
+        "train and val used; not used: samples, test",
+    ),
+    (
         "other folders and pictures beside train and val",
         [*TRAIN, *VAL, "samples 3", "notes.txt", "cover.png"],
         PARTS,
-        "only train and val are used; not used: samples, cover.png",
+        "train and val used; not used: samples, cover.png",
     ),
     ("a class called train", ["train 4", "bus 4"], {"bus": (3, 1), "train": (3, 1)}, ""),
     (
@@ -56,6 +68,18 @@ TAKEN = [
     (
         "pictures in sub-folders of a class",
         ["cat/indoor 2", "cat/outdoor/night 2", "dog 4"],
+        BOTH,
+        "pictures in sub-folders count as their class folder's: cat",
+    ),
+    (
+        "sub-folders of a class called train",
+        ["cat 3", "cat/train 1", "dog 4"],
+        BOTH,
+        "pictures in sub-folders count as their class folder's: cat",
+    ),
+    (
+        "a hundred folders below each other",
+        ["cat" + "/d" * 100 + " 4", "dog 4"],
         BOTH,
         "pictures in sub-folders count as their class folder's: cat",
     ),

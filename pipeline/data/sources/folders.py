@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.sources.naming import several, shown
-from pipeline.data.sources.parts import TRAIN_NAMES, part_name, roles
+from pipeline.data.sources.parts import TRAIN_NAMES, Roles, part_name, roles
 from pipeline.data.sources.root import Root, folders_in, is_kind, visible
 from pipeline.data.sources.source import Files, Parts
 
@@ -62,7 +62,7 @@ def _parts(root: Root) -> tuple[Path, Path | None, list[str]]:
     parts = [name for name in named if folders_in(folders[name])] if others else named
     if not parts:
         return root.folder, None, []
-    train, test, notes = roles(parts)
+    train, test, _ = roles(parts)
     if train is None or (others and test is None):
         raise root.error(
             f"{several(parts)} beside {several(others)}: a part of the data set or a class? allowed: class folders, "
@@ -70,10 +70,9 @@ def _parts(root: Root) -> tuple[Path, Path | None, list[str]]:
             if others
             else f"{several(parts)} without a folder train; allowed: class folders, or train and val with those"
         )
-    unused = [*others, *(path.name for path in _loose_pictures(root.folder))]
-    if unused:
-        notes.append(f"only {train} and {test} are used; not used: {several(unused)}")
-    return folders[train], folders[test] if test else None, notes
+    loose = [path.name for path in _loose_pictures(root.folder)]
+    unused = [name for name in folders if name not in (train, test)]
+    return folders[train], folders[test] if test else None, Roles(train, test, unused + loose).notes
 
 
 def _class_folders(root: Root, part: Path) -> dict[str, Path]:
@@ -84,18 +83,7 @@ def _class_folders(root: Root, part: Path) -> dict[str, Path]:
         raise root.error(f"pictures outside of class folders: {several(loose)}; each class needs a folder of its own")
     if not folders:
         raise root.without_folders() if part == root.folder else root.error(f"{part.name} has no class folders")
-    wrapper = next((folder for folder in folders if _holds_only_parts(folder)), None)
-    if wrapper is None and len(folders) == 1 and folders_in(folders[0]):
-        wrapper = folders[0]
-    if wrapper is not None:
-        alone = part == root.folder and len(folders) == 1
-        inner = several([each.name for each in folders_in(wrapper)])
-        mend = (
-            f"set data.root to {shown(root.within(wrapper).written)}"
-            if alone
-            else "parts lie above class folders, these above pictures"
-        )
-        raise root.error(f"{shown(root.inner(wrapper))} is no class folder, it has the folders {inner}; {mend}")
+    _check_wrapper(root, part, folders)
     found: dict[str, Path] = {}
     twice, unusable = [], []
     for folder in folders:
@@ -112,9 +100,18 @@ def _class_folders(root: Root, part: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _holds_only_parts(folder: Path) -> bool:
-    names = [part_name(each.name) for each in folders_in(folder)]
-    return all(names) and any(name in TRAIN_NAMES for name in names)
+def _check_wrapper(root: Root, part: Path, folders: Sequence[Path]) -> None:
+    """Raise InputError for a folder in place of a class folder that holds parts, or that alone holds class folders."""
+    for folder in folders:
+        inner = [each.name for each in folders_in(folder)]
+        parts = [part_name(name) for name in inner]
+        holds_parts = all(parts) and any(name in TRAIN_NAMES for name in parts)
+        if not (holds_parts or (inner and len(folders) == 1)) or _loose_pictures(folder):
+            continue
+        alone = part == root.folder and len(folders) == 1
+        below = shown(root.within(folder).written)
+        mend = f"set data.root to {below}" if alone else "parts lie above class folders, these above pictures"
+        raise root.error(f"{shown(root.inner(folder))} is no class folder, it has the folders {several(inner)}; {mend}")
 
 
 def _is_text(name: str) -> bool:
@@ -125,16 +122,20 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _entries(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[os.DirEntry[str]]:
-    """All files below a folder, by name; a link to a folder that one is in already is not followed."""
-    here = folder.resolve()
-    if here in above:
-        return
-    for entry in visible(folder):
-        if is_kind(entry, "folder"):
-            yield from _entries(Path(entry.path), above | {here})
-        else:
-            yield entry
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """All files below a folder, by name, those of a folder before those of its sub-folders.
+
+    A folder that is reached a second time, by a link, is not read again.
+    """
+    todo, read = [folder], set()
+    while todo:
+        here = todo.pop()
+        if here.resolve() in read:
+            continue
+        read.add(here.resolve())
+        entries = [(entry, is_kind(entry, "folder")) for entry in visible(here)]
+        yield from (entry for entry, is_folder in entries if not is_folder)
+        todo += [Path(entry.path) for entry, is_folder in reversed(entries) if is_folder]
 
 
 def _check_files(root: Root, entries: Sequence[os.DirEntry[str]]) -> None:

@@ -13,36 +13,46 @@ from pipeline.data.sources.root import Root, folders_in, is_kind, visible
 TRAIN_NAMES = ("train", "training")
 # The first that is there. Of a data set with both, `test` often comes without labels.
 TEST_NAMES = ("validation", "valid", "val", "test", "testing")
+PART_NAMES = TRAIN_NAMES + TEST_NAMES
 # Beside those of parts: where the hub keeps files.
 DATA = "data"
 ALL_IN_ONE = "train"
 
 
 class Roles(NamedTuple):
-    """Names of the parts for training and for testing, None where there is none; a line for each thing to know."""
+    """Names of the parts for training and for testing, None where there is none, and of what is used for neither."""
 
     train: str | None
     test: str | None
-    notes: list[str]
+    unused: list[str]
+
+    @property
+    def used(self) -> list[str]:
+        """The parts that are used, that for training first."""
+        return [name for name in (self.train, self.test) if name is not None]
+
+    @property
+    def notes(self) -> list[str]:
+        """A line for each thing to know."""
+        alone = self.train is not None and self.test is None
+        split = f"{shown(self.train)} has no test part beside it: data.test_share of it is for testing"
+        unused = f"{' and '.join(map(shown, self.used))} used; not used: {several(self.unused)}"
+        return [split] * alone + [unused] * bool(self.unused)
 
 
 def part_name(text: str) -> str | None:
     """The name of a part that a folder's name is, in any case; None where it is none."""
     name = text.strip().casefold()
-    return name if name in TRAIN_NAMES + TEST_NAMES else None
+    return name if name in PART_NAMES else None
 
 
 def roles(found: Collection[str]) -> Roles:
     """What the parts of a data set are for; the first of each list above comes first."""
-    ranks = {name: rank for rank, name in enumerate(TRAIN_NAMES + TEST_NAMES)}
+    ranks = {name: rank for rank, name in enumerate(PART_NAMES)}
     known = sorted((name for name in found if part_name(name)), key=lambda name: (ranks[part_name(name) or ""], name))
     train = next((name for name in known if part_name(name) in TRAIN_NAMES), None)
     test = next((name for name in known if part_name(name) in TEST_NAMES), None)
-    unused = [name for name in found if name not in (train, test)]
-    notes = [f"{shown(train)} has no test part beside it: data.test_share of it is for testing"] if not test else []
-    if unused:
-        notes.append(f"{' and '.join(shown(name) for name in (train, test) if name)} used; not used: {several(unused)}")
-    return Roles(train, test, notes)
+    return Roles(train, test, [name for name in found if name not in (train, test)])
 
 
 def files_of(root: Root, ending: str) -> list[Path]:
@@ -69,15 +79,12 @@ def by_part(root: Root, files: Sequence[Path]) -> tuple[dict[str, list[Path]], l
         return {ALL_IN_ONE: unknown}, [f"no file says which part it is: all are taken as {ALL_IN_ONE}"]
     if unknown:
         names = several([root.inner(path) for path in unknown])
-        raise root.error(f"files that name no part, or several: {names}; allowed in a name: {', '.join(_ALLOWED)}")
+        raise root.error(f"files that name no part, or several: {names}; allowed in a name: {', '.join(PART_NAMES)}")
     return found, []
-
-
-_ALLOWED = TRAIN_NAMES + TEST_NAMES
 
 
 def _part_of(path: Path, root: Root) -> str | None:
     if path.parent != root.folder and part_name(path.parent.name):
         return part_name(path.parent.name)
-    words = {word for word in re.findall("[a-z]+", path.name.casefold()) if word in _ALLOWED}
+    words = {word for word in re.findall("[a-z]+", path.name.casefold()) if word in PART_NAMES}
     return words.pop() if len(words) == 1 else None

@@ -101,7 +101,7 @@ def from_rows(key: str, found: Mapping[str, Any], chosen: Roles, columns: Column
 
     Raises InputError, which begins with `key`, for rows without a picture or a class.
     """
-    names = [name for name in chosen[:2] if name]
+    names = chosen.used
     for name in names:
         _check_rows(f"{key}, {name}", found[name], columns)
     feature = found[names[0]].features[columns.label]

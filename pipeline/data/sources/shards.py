@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data.sources.naming import several, shown
+from pipeline.data.sources.naming import first_of, several, shown
 from pipeline.data.sources.parts import by_part, files_of, roles
 from pipeline.data.sources.root import LEFT_BEHIND, Root
 from pipeline.data.sources.source import Labels, Parts
@@ -27,8 +27,11 @@ from pipeline.data.sources.values import classes_of
 
 ENDING = ".tar"
 BLOCK = 512  # bytes; a tar file ends in blocks of zeros
-LABELS = ("cls", "json", "txt")  # the first that a sample has
+LABELS = ("cls", "json", "txt")  # the first that has any
 NAMES_OF_CLASSES = ("classes.txt", "classnames.txt")
+
+# Members of a sample by their endings, in small letters.
+Fields = Mapping[str, tarfile.TarInfo]
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,12 @@ def shards(root: Root) -> Parts | None:
     chosen = roles(grouped)
     if chosen.train is None:
         raise root.error(f"has no part train, only {', '.join(grouped)}")
-    parts = [[_samples(root, path) for path in grouped[name]] for name in chosen[:2] if name]
+    used = [grouped[name] for name in chosen.used]
+    read = _read(root, [path for paths in used for path in paths])
+    parts = [[read[path] for path in paths] for paths in used]
     written = [[sample.label for shard in part for sample in shard] for part in parts]
     classes, labels, more = _classes(root, written)
-    members = [
-        _members(classes, mine, grouped[name], part)
-        for name, mine, part in zip(filter(None, chosen[:2]), labels, parts, strict=True)
-    ]
+    members = [_members(classes, mine, paths, part) for mine, paths, part in zip(labels, used, parts, strict=True)]
     return Parts(members[0], members[1] if len(members) > 1 else None, [*notes, *chosen.notes, *more])
 
 
@@ -95,26 +97,39 @@ def _endings() -> frozenset[str]:
     return frozenset(ending[1:] for ending, form in Image.registered_extensions().items() if form in Image.OPEN)
 
 
-def _samples(root: Root, path: Path) -> list[Sample]:
-    """The samples of a tar file, in its order."""
-    key = shown(root.inner(path))
-    try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            found = _grouped(tar)
-            _check_end(tar)
-            read = [_sample(fields, tar) for fields in found.values()]
-    except (tarfile.TarError, OSError) as error:
-        raise root.error(f"{key}: no tar file, or a damaged one ({shown(error)})") from error
-    for what in ("no picture", "several pictures", "no class"):
-        wrong = [name for name, sample in zip(found, read, strict=True) if sample == what]
-        if wrong:
-            allowed = f"a picture each, and a class in .{', .'.join(LABELS)}"
-            raise root.error(f"{key}: samples with {what}: {several(wrong)}; allowed: {allowed}")
-    return [sample for sample in read if isinstance(sample, Sample)]
+def _read(root: Root, paths: Sequence[Path]) -> dict[Path, list[Sample]]:
+    """The samples of each tar file, in their order.
+
+    Raises InputError that names all files that are damaged, or all samples that lack the same.
+    """
+    read, damaged = {}, []
+    wrong: dict[str, list[str]] = {"no picture": [], "several pictures": [], "no class": []}
+    for path in paths:
+        try:
+            with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+                found = _grouped(tar)
+                _check_end(tar)
+                labels = _labels(found.values(), tar)
+        except (tarfile.TarError, OSError) as error:
+            damaged.append(f"{shown(root.inner(path))} ({shown(error)})")
+            continue
+        samples = {name: _sample(fields, label) for (name, fields), label in zip(found.items(), labels, strict=True)}
+        for name, sample in samples.items():
+            if isinstance(sample, str):
+                wrong[sample].append(f"{root.inner(path)}: {name}")
+        read[path] = [sample for sample in samples.values() if isinstance(sample, Sample)]
+    if damaged:
+        raise root.error(f"no tar files, or damaged ones: {first_of(damaged, ', ')}")
+    for what, names in wrong.items():
+        if names:
+            raise root.error(
+                f"samples with {what}: {several(names)}; allowed: a picture each, and a class in .{', .'.join(LABELS)}"
+            )
+    return read
 
 
 def _grouped(tar: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:
-    """The members of each sample by their endings, in small letters."""
+    """The members of each sample, wherever in the file they are."""
     found: dict[str, dict[str, tarfile.TarInfo]] = {}
     for member in _regular(tar):
         folder, slash, base = member.name.rpartition("/")
@@ -144,24 +159,35 @@ def _check_end(tar: tarfile.TarFile) -> None:
     file.seek(tar.offset)
     while block := file.read(1 << 20):
         if block.strip(b"\0"):
-            raise tarfile.TarError("it goes on behind its last whole member")
+            zeros = 0
+            break
         zeros += len(block)
     if zeros < BLOCK:
-        raise tarfile.TarError("it is cut off")
+        members = tar.getmembers()
+        raise tarfile.TarError(f"no end behind {members[-1].name if members else 'its start'}")
 
 
-def _sample(fields: Mapping[str, tarfile.TarInfo], tar: tarfile.TarFile) -> Sample | str:
+def _sample(fields: Fields, label: str | None) -> Sample | str:
     """A sample, or what is wrong with it."""
     pictures = [member for ending, member in fields.items() if ending.rpartition(".")[2] in _endings()]
     if len(pictures) != 1:
         return "several pictures" if pictures else "no picture"
-    label = next((_label(fields[ending], ending, tar) for ending in LABELS if ending in fields), None)
     if label is None:
         return "no class"
     return Sample(pictures[0].name, pictures[0].offset_data, pictures[0].size, label)
 
 
+def _labels(samples: Collection[Fields], tar: tarfile.TarFile) -> list[str | None]:
+    """The label of each sample, all from members of one ending: the first in which there are any."""
+    for ending in LABELS:
+        found = [_label(fields[ending], ending, tar) if ending in fields else None for fields in samples]
+        if any(found):
+            return found
+    return [None] * len(samples)
+
+
 def _label(member: tarfile.TarInfo, ending: str, tar: tarfile.TarFile) -> str | None:
+    """What a member says; None where that is no label."""
     file = tar.extractfile(member)
     assert file is not None
     try:
@@ -169,9 +195,9 @@ def _label(member: tarfile.TarInfo, ending: str, tar: tarfile.TarFile) -> str | 
         if ending != "json":
             return text.strip() or None
         value: Any = json.loads(text)
-        value = value.get("label", value.get("cls")) if isinstance(value, dict) else None
     except ValueError:
         return None
+    value = value.get("label", value.get("cls")) if isinstance(value, dict) else None
     is_label = isinstance(value, int | str) and not isinstance(value, bool)
     return (str(value).strip() or None) if is_label else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def parquet(root: Root) -> Parts | None:
     key = root.key
     if chosen.train is None:
         raise InputError(f"{key}: has no part train, only {', '.join(grouped)}")
-    used = {name: grouped[name] for name in chosen[:2] if name}
+    used = {name: grouped[name] for name in chosen.used}
     columns = _same_columns(root, used)
     # `datasets` takes paths for patterns, and takes them apart at two colons.
     if "::" in str(root.folder):
@@ -40,7 +41,8 @@ def parquet(root: Root) -> Parts | None:
     unused = [path.name for path in folders_in(root.folder) if not any(path in file.parents for file in files)]
     if unused:
         notes = [*notes, f"parquet files are used; folders that are not: {several(unused)}"]
-    return from_rows(key, found, chosen._replace(notes=[*notes, *chosen.notes]), columns)
+    parts = from_rows(key, found, chosen, columns)
+    return replace(parts, notes=[*notes, *parts.notes])
 
 
 def hub(name: str) -> Parts:
