@@ -72,8 +72,14 @@ class Checkpoint:
         if self._fabric.is_global_zero:
             content = io.BytesIO()
             torch.save(dict(state), content)
-            write_files(self._folder, {STATE: content.getvalue()})
+            self.write(STATE, content.getvalue())
         self._saved_at = time.monotonic()
+
+    def write(self, name: str, content: bytes) -> Path:
+        """Put a file beside the checkpoint, as the first process does; returns its place."""
+        if self._fabric.is_global_zero:
+            write_files(self._folder, {name: content})
+        return self._folder / name
 
 
 @contextmanager
