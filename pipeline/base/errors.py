@@ -6,7 +6,7 @@ class InputError(Exception):
 
 
 class DivergedError(InputError):
-    """A training whose loss is no number any more."""
+    """A training, or a network, whose numbers are not finite any more."""
 
 
 def first_line(error: Exception) -> str:

@@ -40,9 +40,11 @@ class WeightLayer:
 
 
 def weight_layers(model: nn.Module) -> list[WeightLayer]:
-    """Convolution and linear layers in order. Raises InputError where two of them share one weight."""
+    """Convolution and linear layers in order. Raises InputError where there are none, or two of them share a weight."""
     kinds = (nn.modules.conv._ConvNd, nn.Linear)
     found = [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+    if not found:
+        raise InputError("model: has no convolution and no linear layer to quantise")
     owners: dict[int, str] = {}
     for name, module in found:
         owner = owners.setdefault(id(module.weight), name)

@@ -109,6 +109,7 @@ class Task:
         steps = epochs * self.dataset.batch_count(batch_size)
         plan = Plan(
             title or self.quantiser.method,
+            f"quantise.rates.{self.quantiser.method}",
             epochs,
             batch_size,
             optimizer,

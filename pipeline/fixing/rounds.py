@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.base.errors import DivergedError, InputError
 from pipeline.fixing.summary import describe
 from pipeline.measuring.evaluation import evaluate
 from pipeline.network.parameters import fixable_parameters, trainable_besides
@@ -17,7 +20,6 @@ from pipeline.training.device import unwrapped
 from pipeline.training.loop import Plan, optimizer_for, train
 from pipeline.training.work import Row, Work
 from wfn import WeightFixer
-from wfn.method.rounds import Round
 
 
 class Fixed(NamedTuple):
@@ -33,10 +35,11 @@ def fix_network(work: Work) -> Fixed:
     """Fix the weights of the work's trained network in place.
 
     Each round is logged at once. Goes on where the work was broken off. Parameters that are not fixed (method,
-    section 2) keep on training.
+    section 2) keep on training. Raises InputError, which names the round, for what the method cannot work with.
     """
     rounds = len(work.settings.fixing.fractions)
-    fixer = fixer_for(work)
+    with _named("fix"):
+        fixer = fixer_for(work)
     rows: list[Row] = []
     work.around = lambda: {"rows": rows, "fixer": fixer.state_dict()}
     state = work.resume()
@@ -47,11 +50,13 @@ def fix_network(work: Work) -> Fixed:
         for row in rows:
             work.live.log_step(row["round"], row)
     for round_ in fixer.rounds():
-        epochs = _train(work, fixer, round_) if round_.trains else []
+        title = f"fix: round {round_.index + 1}/{rounds}"
+        epochs = _train(work, fixer, title) if round_.trains else []
         start = time.perf_counter()
-        before = evaluate(work.fabric, work.network, work.dataset)
-        outcome = fixer.fix_()
-        after = evaluate(work.fabric, work.network, work.dataset)
+        with _named(title):
+            before = evaluate(work.fabric, work.network, work.dataset)
+            outcome = fixer.fix_()
+            after = evaluate(work.fabric, work.network, work.dataset)
         train_seconds = sum(epoch["seconds"] for epoch in epochs)
         row = {
             "round": round_.index,
@@ -69,17 +74,31 @@ def fix_network(work: Work) -> Fixed:
         }
         rows.append(row)
         work.live.log_step(round_.index, row)
-        work.progress.say(
-            f"fix: round {len(rows)}/{rounds}: {row['fixed']:.2%} fixed to {row['centres']} centres, "
-            f"{row['entropy']:.2f} bits, top-1 {before.top1:.2f} -> {after.top1:.2f}, {row['seconds']:.1f} s"
-        )
+        said = [
+            f"{title}: {row['fixed']:.2%} fixed to {row['centres']} centres",
+            f"{row['entropy']:.2f} bits",
+            f"top-1 {before.top1:.2f} -> {after.top1:.2f}",
+            f"{row['seconds']:.1f} s",
+        ]
+        work.progress.say(", ".join(filter(None, [*said, work.progress.left()])))
         if outcome.over_budget:
             work.progress.say(
-                f"fix: round {len(rows)}/{rounds}: no candidate came within delta_t = {round_.delta:g} of "
+                f"{title}: no candidate came within delta_t = {round_.delta:g} of "
                 f"{outcome.over_budget:.2%} of the weights; their values are farther away on average"
             )
         work.keep()
     return Fixed(rows, list(fixer.parameters), fixer.codebook().numpy(), fixer.usage().numpy())
+
+
+@contextmanager
+def _named(title: str) -> Iterator[None]:
+    """What the library, or a look at the test images, cannot work with is said in a line that begins with a title."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"{title}: {error}") from error
+    except DivergedError as error:
+        raise DivergedError(f"{title}: {error}") from error
 
 
 def fixer_for(work: Work) -> WeightFixer:
@@ -97,14 +116,15 @@ def fixer_for(work: Work) -> WeightFixer:
     )
 
 
-def _train(work: Work, fixer: WeightFixer, round_: Round) -> list[Row]:
+def _train(work: Work, fixer: WeightFixer, title: str) -> list[Row]:
     """The training of one round, with a fresh optimiser, towards the centres of the clustering pass before it."""
     chosen = work.settings.finetune
-    parameters = [each for each in fixer.parameters.values() if each.requires_grad]
+    parameters = list(fixer.parameters.values())
     optimizer = optimizer_for([*parameters, *trainable_besides(work.model, parameters)], chosen)
     fixer.attach(optimizer)
     plan = Plan(
-        f"fix: training for round {round_.index + 1}",
+        title,
+        "finetune.lr",
         chosen.epochs,
         chosen.batch_size,
         optimizer,

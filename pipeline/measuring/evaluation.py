@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from pipeline.base.errors import DivergedError
 from pipeline.base.metrics import top_k_hits
 from pipeline.data.dataset import Dataset
 from pipeline.measuring.codebooks import Quantised
 from pipeline.network.parameters import buffer_bytes, layers
-from pipeline.training.device import equalise_buffers_, share_of, unwrapped
+from pipeline.training.device import equalise_buffers_, share_of, summed, unwrapped
 
 BATCH = 500
 
@@ -30,21 +31,26 @@ class Accuracy:
 def evaluate(fabric: Fabric, network: nn.Module, dataset: Dataset) -> Accuracy:
     """Accuracy on the test images, in evaluation mode; every process works on its share. The mode is restored.
 
-    network: plain, or set up by the fabric.
+    network: plain, or set up by the fabric. Raises DivergedError where its outputs are not finite.
     """
     model = unwrapped(network)
     equalise_buffers_(fabric, model)
     was_training = model.training
     model.eval()
-    right = torch.zeros(3, dtype=torch.float64)  # within the first, within the first five, images
+    # Images that are right within the first, within the first five, all, and those whose outputs are no numbers.
+    seen = torch.zeros(4, dtype=torch.float64)
     with torch.inference_mode(), fabric.autocast():
         for batch in dataset.test_batches(BATCH, share_of(fabric)):
             logits, labels = model(batch.pixels).float().cpu(), batch.labels.cpu()
-            right += torch.tensor([*(top_k_hits(logits, labels, k) for k in (1, 5)), len(labels)])
+            bad = int((~logits.isfinite()).any(1).sum())
+            seen += torch.tensor([*(top_k_hits(logits, labels, k) for k in (1, 5)), len(labels), bad])
     model.train(was_training)
-    if fabric.world_size > 1:
-        right = cast(torch.Tensor, fabric.all_reduce(right.to(fabric.device), reduce_op="sum")).cpu()
-    top1, top5, images = right.tolist()
+    top1, top5, images, bad = summed(fabric, seen).tolist()
+    if bad:
+        raise DivergedError(
+            f"top-1: the outputs of the network are not finite for {bad:.0f} of the {images:.0f} test images; its "
+            "weights, or the running statistics of its batch-norm, are too large"
+        )
     return Accuracy(top1 / images * 100, top5 / images * 100)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pipeline.base.errors import InputError
 from pipeline.base.metrics import Layer, Role
 from pipeline.base.settings import Fixing
 from wfn.method.parameters import LAYERS, choose
@@ -18,8 +19,8 @@ def layers(model: nn.Module) -> Iterator[Layer]:
     for name, parameter in model.named_parameters():
         owner = name.rpartition(".")[0]
         is_role: dict[Role, bool] = {
-            "first": owner == weighted[0],
-            "last": owner == weighted[-1],
+            "first": owner in weighted[:1],
+            "last": owner in weighted[-1:],
             "downsample": "downsample" in owner,
             "batch_norm": isinstance(model.get_submodule(owner), _BatchNorm),
         }
@@ -31,7 +32,7 @@ def fixable_parameters(model: nn.Module, fixing: Fixing) -> dict[str, nn.Paramet
     """The parameters that are fixed, by name, each once, tied or not (method, section 2).
 
     layers: weights and biases of convolution, linear and, if wanted, batch-norm modules. all: every other parameter as
-    well, such as tokens, embeddings, layer norm and layer scale.
+    well, such as tokens, embeddings, layer norm and layer scale. Raises InputError where there are none.
     """
     norms = [
         f"{name}.{own}".lstrip(".")
@@ -40,7 +41,10 @@ def fixable_parameters(model: nn.Module, fixing: Fixing) -> dict[str, nn.Paramet
         for own, _ in module.named_parameters(recurse=False)
     ]
     included = "all" if fixing.parameters == "all" else LAYERS
-    return choose(model, included, () if fixing.fix_batch_norm else norms)
+    try:
+        return choose(model, included, () if fixing.fix_batch_norm else norms)
+    except ValueError as error:
+        raise InputError(f"fixing.parameters = {fixing.parameters}: {error}") from error
 
 
 def trainable_besides(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:

@@ -97,12 +97,18 @@ class Checkpoint:
             torch.save(dict(state), content)
             digest = hashlib.sha256(content.getvalue()).digest()  # torch reads changed bits without a word
             try:
-                write_files(self._folder, {STATE: digest + content.getvalue()})
+                self.write(STATE, digest + content.getvalue())
             except OSError as error:
                 kept = "the one before is kept" if (self._folder / STATE).exists() else "there is none yet"
                 problem = f"{error.filename}: {error.strerror}" if error.filename else first_line(error)
                 print(f"warning: no checkpoint ({problem}); {kept}, the work goes on", file=sys.stderr, flush=True)
         self._saved_at = time.monotonic()
+
+    def write(self, name: str, content: bytes) -> Path:
+        """Put a file beside the checkpoint, as the first process does; returns its place."""
+        if self._fabric.is_global_zero:
+            write_files(self._folder, {name: content})
+        return self._folder / name
 
 
 @contextmanager

@@ -73,19 +73,31 @@ def share_of(fabric: Fabric) -> Share:
     return Share(fabric.global_rank, fabric.world_size)
 
 
-def backward(fabric: Fabric, network: nn.Module, batch: Images, parts: int) -> Tensor:
-    """Add the gradients of the mean cross-entropy over all processes' shares of a batch; returns that mean.
+def backward(fabric: Fabric, network: nn.Module, batch: Images, parts: int) -> tuple[Tensor, Tensor]:
+    """Add the gradients of the mean cross-entropy over all processes' shares of a batch.
 
+    Returns that mean, and how many images of this process's share the network had right, both 0-dimensional.
     network: as `set_up` made it. parts: the batch is worked on in so many parts, which saves memory.
     """
     total = torch.zeros((), device=batch.pixels.device)
+    hits = torch.zeros((), dtype=torch.int64, device=batch.pixels.device)
     pieces = list(zip(batch.pixels.chunk(parts), batch.labels.chunk(parts), strict=True))
     for place, (pixels, labels) in enumerate(pieces):
         with fabric.no_backward_sync(cast(_FabricModule, network), enabled=place < len(pieces) - 1):
-            loss = cross_entropy(network(pixels), labels) * (len(labels) / len(batch))
+            logits = network(pixels)
+            loss = cross_entropy(logits, labels) * (len(labels) / len(batch))
             fabric.backward(loss)
         total += loss.detach()
-    return cast(Tensor, fabric.all_reduce(total, reduce_op="mean")) if fabric.world_size > 1 else total
+        hits += (logits.detach().argmax(1) == labels).sum()
+    loss = cast(Tensor, fabric.all_reduce(total, reduce_op="mean")) if fabric.world_size > 1 else total
+    return loss, hits
+
+
+def summed(fabric: Fabric, values: Tensor) -> Tensor:
+    """Values of every process, added up."""
+    if fabric.world_size == 1:
+        return values
+    return cast(Tensor, fabric.all_reduce(values.to(fabric.device), reduce_op="sum"))
 
 
 def equalise_buffers_(fabric: Fabric, model: nn.Module) -> None:

@@ -44,7 +44,7 @@ class Work:
     """A piece of work: the device, the model, the images, and the settings as they are followed.
 
     trainings: rows of the epochs of each training that has ended, by its title. around: what the work around its
-    trainings needs to go on after them, for a checkpoint.
+    trainings needs to go on after them, for a checkpoint. names: of the weights and statistics of the model as it came.
     """
 
     fabric: Fabric
@@ -56,11 +56,13 @@ class Work:
     checkpoint: Checkpoint
     progress: Steps
     generator: torch.Generator = field(init=False)
+    names: frozenset[str] = field(init=False)
     trainings: dict[str, list[Row]] = field(default_factory=dict)
     around: Callable[[], dict[str, Any]] = dict
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.settings.seed)
+        self.names = frozenset(self.model.state_dict())
         self._state = self.checkpoint.load()
 
     @cached_property

@@ -18,6 +18,9 @@ Doubles = NDArray[np.float64]
 
 # Below the first term by more than this, a further term no longer fits into a float32 significand.
 FLOAT32_SPAN = 23
+LARGEST = float(np.finfo(np.float32).max)
+# More rungs are no small set of values, and the arrays of a single step would fill the memory.
+MOST_RUNGS = 1 << 22
 
 
 @lru_cache(maxsize=64)
@@ -36,17 +39,25 @@ def ladder(delta: float, zero_threshold: float, max_abs: float) -> NDArray[np.fl
     Neighbours stand a factor (1 + delta) / (1 - delta) apart, so every value between them lies within
     relative distance `delta` of one of them.
 
-    Raises ValueError unless 0 < delta < 1, zero_threshold > 0 and max_abs is finite.
+    Raises ValueError unless 0 < delta < 1, zero_threshold > 0 and max_abs is finite in float32, and for more rungs than
+    `MOST_RUNGS`.
     """
     if not 0 < delta < 1:
         raise ValueError(f"delta = {delta}: a relative distance budget lies between 0 and 1, both excluded")
     if not 0 < zero_threshold < math.inf:
         raise ValueError(f"zero_threshold = {zero_threshold}: must be positive and finite")
-    if not 0 <= max_abs < math.inf:
-        raise ValueError(f"max_abs = {max_abs}: must be finite and not negative")
+    if not 0 <= max_abs <= LARGEST:
+        raise ValueError(f"max_abs = {max_abs}: must be a float32 number, finite and not negative")
+    if max_abs <= zero_threshold:
+        return np.empty(0)
     # The ladder up to the next power of two serves every smaller maximum: only its end differs.
-    top = 2.0 ** math.ceil(math.log2(max_abs)) if max_abs > 0 else 0.0
-    rungs = _ladder(delta, zero_threshold, max(top, max_abs))
+    top = max(2.0 ** math.ceil(math.log2(max_abs)), max_abs)
+    if math.log(top) - math.log(zero_threshold) > MOST_RUNGS * (math.log1p(delta) - math.log1p(-delta)):
+        raise ValueError(
+            f"delta = {delta}: more than {MOST_RUNGS:,} candidate centres between zero_threshold = {zero_threshold:g} "
+            f"and the largest weight, {max_abs:g}; a larger delta is needed"
+        )
+    rungs = _ladder(delta, zero_threshold, top)
     return rungs[: np.searchsorted(rungs, max_abs, side="left")]
 
 
@@ -77,13 +88,14 @@ def round_to_powers(
 def candidate_centres(delta: float, order: int, zero_threshold: float, max_abs: float) -> NDArray[np.float64]:
     """Sorted, distinct candidates [K]: the rounded ladder, its negatives, and zero.
 
-    `order` 0 gives pure powers of two; each further order allows one more term. Every value is exact in float32.
+    `order` 0 gives pure powers of two; each further order allows one more term. Every value is exact in float32, whose
+    largest number, 2^128 - 2^104, stands for 2^128.
 
     Raises ValueError as `ladder` does, and for a negative order.
     """
     if order < 0:
         raise ValueError(f"order = {order}: must not be negative")
-    positive = round_to_powers(ladder(delta, zero_threshold, max_abs), delta, order, zero_threshold)
+    positive = round_to_powers(ladder(delta, zero_threshold, max_abs), delta, order, zero_threshold).clip(max=LARGEST)
     return np.unique(np.concatenate([-positive, [0.0], positive]))
 
 

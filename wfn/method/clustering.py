@@ -23,8 +23,6 @@ Mode = Literal["recluster", "incremental"]
 
 # Above this order the candidates no longer change; the budget is doubled instead.
 MAX_ORDER = 20
-# The centres of larger weights may be too large for a float32.
-MAX_WEIGHT = 2.0**127
 # Sign, exponent and nine mantissa bits: fine enough that few cells hold a border between two centres.
 LEADING_BITS = 18
 
@@ -88,8 +86,8 @@ def cluster(
     keep = fixed.detach().cpu().numpy() if mode == "incremental" and fixed is not None else None
     kept = np.unique(everything[:0] if keep is None else everything[keep])
     ascending = np.sort(everything if keep is None else everything[~keep])
-    if not all((np.abs(part[[0, -1]]) < MAX_WEIGHT).all() for part in (kept, ascending) if len(part)):
-        raise ValueError("weights: NaN, infinite values and magnitudes from 2^127 on cannot be clustered")
+    if not all(np.isfinite(part[[0, -1]]).all() for part in (kept, ascending) if len(part)):
+        raise ValueError("weights: NaN and infinite values cannot be clustered")
 
     greedy = _Pass(ascending, delta, zero_threshold, distance)
     greedy.run(int(len(everything) * fraction) - (len(everything) - len(ascending)), mode)
@@ -160,8 +158,9 @@ class _Pass:
         """How many weights are at most each of the values [P] float64."""
         exact = np.asarray(values, dtype=np.float64)
         # searchsorted would copy all weights to float64; a bound rounded down to float32 is as exact.
-        bounds = exact.astype(np.float32)
-        bounds = np.where(bounds > exact, np.nextafter(bounds, np.float32(-np.inf)), bounds)
+        with np.errstate(over="ignore", under="ignore"):  # beyond float32 is beyond all weights
+            bounds = exact.astype(np.float32)
+            bounds = np.where(bounds > exact, np.nextafter(bounds, np.float32(-np.inf)), bounds)
         return np.searchsorted(self.ascending, bounds, side="right")
 
     def _most_voted(self, order: int) -> float:
@@ -216,7 +215,8 @@ class _Pass:
         low, high = self.ascending[borders[:-1]], self.ascending[borders[1:] - 1]
         # Equal weights that were cut apart get a piece of their own, marked inf, and are dealt out afterwards.
         cut = np.unique(high[:-1][high[:-1] == low[1:]])
-        upper = np.union1d(high, np.nextafter(cut, np.float32(-np.inf)))
+        with np.errstate(over="ignore", under="ignore"):  # below the lowest float32 is -inf
+            upper = np.union1d(high, np.nextafter(cut, np.float32(-np.inf)))
         constant = centres[np.searchsorted(high, upper)]
         constant[np.isin(upper, cut)] = np.inf
         pieces = Pieces.build(np.append(upper, np.float32(np.inf)), LEADING_BITS)

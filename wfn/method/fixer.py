@@ -12,14 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wfn.method.centres import Distance
+from wfn.method.centres import LARGEST, Distance, ladder
 from wfn.method.clustering import Mode, cluster
 from wfn.method.order import StepOrder
-from wfn.method.parameters import Include, Source, choose, flat
+from wfn.method.parameters import Include, Source, choose, flat, rounded
 from wfn.method.part import FREE, Part
 from wfn.method.processes import from_first, mean_over_processes
 from wfn.method.regulariser import Regulariser
 from wfn.method.rounds import FRACTIONS, Outcome, Round, plan
+
+# Of a gradient that the pull adds.
+STRONGEST = LARGEST / 8
 
 
 class WeightFixer:
@@ -80,6 +83,8 @@ class WeightFixer:
         cluster(torch.empty(0), 1.0, delta, **self._clustering)  # refuses bad arguments before any work
         Regulariser([0.0], **self._pulling)
         self._parts = [Part(name, parameter) for name, parameter in choose(parameters, include, exclude).items()]
+        sizes = [float(part.parameter.detach().abs().max()) for part in self._parts if part.parameter.numel()]
+        ladder(delta, zero_threshold, max((size for size in sizes if size <= LARGEST), default=0.0))
         self._size = sum(part.parameter.numel() for part in self._parts)
         self._trained = [part for part in self._parts if part.parameter.requires_grad]
         self._regulariser: Regulariser | None = None
@@ -135,7 +140,7 @@ class WeightFixer:
         loss: the task loss whose gradients are there, 0-dimensional. The regulariser L_reg, the mean over the free
         weights, enters as a * L_reg with a = alpha * |loss| / L_reg held constant, so that it always weighs alpha
         times the task loss. Returns L_reg, 0-dimensional; 0 in the first round, which has no centres yet. Nothing
-        waits for the device.
+        waits for the device. Where every parameter is frozen there is nothing to pull, and L_reg is 0 as well.
 
         The order of a step: backward (several times where gradients are accumulated; `loss` is then what they add up
         to), with a GradScaler `scaler.unscale_(optimizer)`, `pull_`, clipping, the optimiser's step. Any other order
@@ -143,6 +148,8 @@ class WeightFixer:
         """
         if self._order is None:
             raise RuntimeError("pull_: no optimiser is attached; attach(optimizer) comes first")
+        if not self._trained:
+            return torch.zeros(())
         self._order.pulling()
         regulariser = self._regulariser
         if regulariser is None:
@@ -155,6 +162,8 @@ class WeightFixer:
         pull = torch.stack(losses).sum() / max(1, count)
         task = mean_over_processes(torch.as_tensor(loss).detach().to(device, pull.dtype)).abs()
         strength = torch.where(pull > 0, self._alpha * task / pull / max(1, count), 0.0)
+        # Of weights next to nothing, with a threshold smaller still, the slope is about 1 / |w|: gradients stay finite.
+        strength = strength.clamp(max=STRONGEST / max(1.0, regulariser.steepest))
         for part in self._trained:
             part.pull_(strength.to(part.parameter.device))
         return pull.float()
@@ -174,7 +183,7 @@ class WeightFixer:
                 raise RuntimeError(
                     f"{part.name}: fixed weights have moved since the last fix_; attach() every optimiser that steps"
                 )
-            if not part.parameter.isfinite().all():
+            if not part.parameter.float().isfinite().all():
                 raise ValueError(f"{part.name}: holds NaN or infinite weights")
         values, fixed, chosen, over_budget = from_first(lambda: self._cluster(round_))
         self._codebook, self._usage = np.unique(values[fixed].numpy(), return_counts=True)
@@ -203,10 +212,14 @@ class WeightFixer:
         fixed = torch.cat([part.fixed.cpu() for part in self._parts])
         found = cluster(weights, round_.fraction, round_.delta, fixed=fixed, **self._clustering)
         values, chosen = found.values, found.centres
-        for dtype in {part.parameter.dtype for part in self._parts} & {torch.bfloat16, torch.float16}:
-            values, chosen = values.to(dtype).float(), chosen.to(dtype).float()
-        if not chosen.isfinite().all():
-            raise ValueError("a centre is too large for the type of a parameter")
+        for part in {part.parameter.dtype: part for part in self._parts}.values():
+            if part.parameter.dtype in (torch.bfloat16, torch.float16):
+                values, chosen = (rounded(each, part.parameter.dtype) for each in (values, chosen))
+                if not chosen.isfinite().all():
+                    raise ValueError(
+                        f"{part.name}: a centre is too large for {part.parameter.dtype}, its type; parameters of other "
+                        "types share their values with it"
+                    )
         over_budget = sum(step.taken for step in found.steps if step.mean_distance > round_.delta)
         return values, found.fixed, chosen.unique(), over_budget
 

@@ -30,6 +30,10 @@ def pull_(gradient: Tensor, slopes: Tensor, strength: Tensor, fixed: Tensor) -> 
         follow_torch()
         loop = _pull if len(gradient) > CHUNK else _pull_few
         loop(gradient.numpy(), slopes.numpy(), strength.float().numpy()[()], fixed.numpy())
+    elif gradient.dtype in (torch.float16, torch.bfloat16):  # where a strength may be nothing, and a slope infinite
+        largest = torch.finfo(gradient.dtype).max
+        pull = (slopes * strength.float()).clamp_(-largest, largest)
+        gradient.add_(pull.to(gradient.dtype)).masked_fill_(fixed, 0)
     else:
         gradient.addcmul_(slopes.to(gradient.dtype), strength.to(gradient.dtype)).masked_fill_(fixed, 0)
 

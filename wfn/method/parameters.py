@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import count
@@ -114,6 +115,17 @@ def flat(tensor: Tensor) -> Tensor:
     The order of the shape for an ordinary tensor, another one for a tensor with its channels last.
     """
     return tensor.as_strided((tensor.numel(),), (1,))
+
+
+def rounded(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """float32 values [N] as a narrower type has them, in float32.
+
+    The largest number of the type stands for the power of two just above it; what is larger becomes infinite.
+    """
+    largest = torch.finfo(dtype).max
+    next_power = 2.0 ** math.ceil(math.log2(largest))
+    within = values.where(values.abs() > next_power, values.clamp(-largest, largest))
+    return within.to(dtype).float()
 
 
 def shaped_like(vector: Tensor, parameter: Tensor) -> Tensor:

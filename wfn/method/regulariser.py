@@ -25,7 +25,7 @@ from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from wfn.method.centres import Distance, Doubles, Floats
+from wfn.method.centres import LARGEST, Distance, Doubles, Floats
 from wfn.method.rows import put_columns
 from wfn.method.threads import CHUNK, follow_torch
 
@@ -40,7 +40,6 @@ MAX_MANTISSA_BITS = 12
 OCTAVES_ABOVE = 10
 # Octaves below the threshold (or the width that the temperature asks for); all that is smaller shares one cell.
 MAX_OCTAVES_BELOW = 12
-LARGEST = float(np.finfo(np.float32).max)
 # Part of the temperature; with the relative distance, neighbours in float32 are further apart.
 NEGLIGIBLE = 2.0**-20
 # Weights whose rows are brought together at a time.
@@ -51,7 +50,7 @@ class Regulariser:
     """Mean pull of weights towards the nearest of `centres` [k], rounded to float32 as weights are.
 
     zero_threshold: weights of at most this magnitude use |w - c| instead of the relative distance, with the zero
-    centre at distance 0. temperature: of the softmin, > 0.
+    centre at distance 0. temperature: of the softmin, > 0. `steepest`: about the largest magnitude of f'.
 
     Raises ValueError for an empty or non-finite set of centres and for arguments out of range.
     """
@@ -161,8 +160,9 @@ class Regulariser:
         """
         sizes = np.abs(self.centres[self.centres != 0])
         largest = max(self.zero_threshold, *sizes, 0.0)
-        # A cell spans |w| * 2^-bits, in relative distance 2^-bits.
-        span = max(1.0, self.zero_threshold if self.distance == "relative" else largest)
+        # A cell spans |w| * 2^-bits, in relative distance 2^-bits. Beyond all centres f is straight: any cell will do.
+        absolute = min(self.zero_threshold, 2 * max([*sizes, 0.0]))
+        span = max(1.0, absolute if self.distance == "relative" else max([*sizes, absolute]))
         bits = max(6, math.ceil(math.log2(CELLS_PER_TEMPERATURE * span / self.temperature)))
         shift = 23 - min(MAX_MANTISSA_BITS, bits)
         enough = min(self.zero_threshold, self.temperature / CELLS_PER_TEMPERATURE)
@@ -194,6 +194,7 @@ class Regulariser:
         follower = np.append(further[1:], False)
         # Where f' goes beyond float32, it stays finite: both halves together are at most the largest number.
         columns[1:] = [np.clip(column, -LARGEST / 2, LARGEST / 2) for column in columns[1:]]
+        self.steepest = float(np.abs(columns[2]).max() + np.abs(columns[3]).max())
         rows = np.stack(columns, axis=1).astype(np.float32)
         upper = np.where(follower, upper, np.inf).astype(np.float32)
         following = np.where(follower, np.append(np.argsort(order)[1:], 0), 0).astype(np.int32)
