@@ -130,6 +130,26 @@ def test_twice_broken(kept, name, settings, dataset):
     assert_same(attempt(name, settings, dataset), expected)
 
 
+@every_work
+def test_what_is_told_to_stop_keeps_its_last_epoch(repository, name, settings, dataset):
+    """Epochs that are too short for a checkpoint each: the newest is written when the work is stopped."""
+
+    def stopping(number, batch):
+        if number == 5:
+            raise KeyboardInterrupt
+        return batch
+
+    settings = changed(settings, **SHORT)
+    expected = attempt(name, settings, dataset)
+    with pytest.raises(KeyboardInterrupt):
+        attempt(name, settings, passing_through(dataset, stopping))
+    (path,) = (repository / ".ckpt").glob("*/state.pt")
+    state = read_state(path)
+    unfinished = state["training"]["rows"] if state["training"] else []
+    assert len([*itertools.chain(*state["trainings"].values()), *unfinished]) == 2
+    assert_same(attempt(name, settings, dataset), expected)
+
+
 def test_apot_trains_twice_and_numbers_its_epochs_on(settings, dataset):
     with working(changed(settings, **SHORT), dataset) as work:
         WORK["apot"](work)

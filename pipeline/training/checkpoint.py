@@ -6,6 +6,7 @@ result; so work that differs in anything starts afresh. They are written whole o
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -65,6 +66,7 @@ class Checkpoint:
     def __init__(self, folder: Path, fabric: Fabric) -> None:
         self._folder, self._fabric = folder, fabric
         self._saved_at = time.monotonic()
+        self._unsaved: dict[str, Any] | None = None
 
     def load(self) -> dict[str, Any] | None:
         """The state where the work was broken off; None where it has not begun. Every process reads it.
@@ -86,9 +88,17 @@ class Checkpoint:
                 print(line, file=sys.stderr, flush=True)
             return None
 
-    def due(self) -> bool:
-        """Whether the last checkpoint is old enough for another, by the clock of this process."""
-        return time.monotonic() - self._saved_at >= SECONDS_BETWEEN
+    def keep(self, state: Mapping[str, Any]) -> None:
+        """Save a state, if the last one is old enough; else have it at hand for `save_now`."""
+        if time.monotonic() - self._saved_at >= SECONDS_BETWEEN:
+            self.save(state)
+        elif self._fabric.is_global_zero:
+            self._unsaved = copy.deepcopy(dict(state))
+
+    def save_now(self) -> None:
+        """Save what has been kept since the last time, where the work is broken off."""
+        if self._unsaved is not None:
+            self.save(self._unsaved)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep tensors and plain values; the first process writes. What cannot be written ends no training."""
@@ -102,7 +112,7 @@ class Checkpoint:
                 kept = "the one before is kept" if (self._folder / STATE).exists() else "there is none yet"
                 problem = f"{error.filename}: {error.strerror}" if error.filename else first_line(error)
                 print(f"warning: no checkpoint ({problem}); {kept}, the work goes on", file=sys.stderr, flush=True)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._unsaved = time.monotonic(), None
 
     def write(self, name: str, content: bytes) -> Path:
         """Put a file beside the checkpoint, as the first process does; returns its place."""
@@ -127,10 +137,16 @@ def resumable(fabric: Fabric, settings: Mapping[str, Any], inputs: Sequence[Path
             raise InputError(
                 f"{lock.lock_file}: another process does this work already; wait for it, or stop it"
             ) from None
+    checkpoint = Checkpoint(folder, fabric)
     try:
-        yield Checkpoint(folder, fabric)
+        yield checkpoint
         if fabric.is_global_zero:
             shutil.rmtree(folder, ignore_errors=True)
+    except Exception:
+        raise
+    except BaseException:  # told to stop
+        checkpoint.save_now()
+        raise
     finally:
         if fabric.is_global_zero:
             lock.release()

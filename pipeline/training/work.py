@@ -102,18 +102,17 @@ class Work:
         return dict(state)
 
     def keep(self, training: Callable[[], dict[str, Any]] | None = None) -> None:
-        """Write a checkpoint, if it is time for one: of the state of a `training`, or between trainings."""
-        if self.checkpoint.due():
-            self.checkpoint.save(
-                {
-                    "network": self.network.state_dict(),
-                    "generator": self.generator.get_state(),
-                    "random": random_states(),
-                    "trainings": self.trainings,
-                    "around": self.around(),
-                    "training": training() if training else None,
-                }
-            )
+        """Keep where the work is, to go on from there: in a `training` of this state, or between trainings."""
+        self.checkpoint.keep(
+            {
+                "network": self.network.state_dict(),
+                "generator": self.generator.get_state(),
+                "random": random_states(),
+                "trainings": self.trainings,
+                "around": self.around(),
+                "training": training() if training else None,
+            }
+        )
 
 
 @contextmanager
