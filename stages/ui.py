@@ -1,4 +1,4 @@
-"""Not a stage: MLflow in the browser, on this machine only, with the runs of the profile and their numbers (`make ui`)."""
+"""Not a stage: MLflow in the browser, on this machine only, at the runs of the profile (`make ui`)."""
 
 import os
 import subprocess

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
-from test_tracking import LABEL, finished_run, log, runs
+from test_tracking import log, runs
 
 from pipeline.watching.completing import Result, complete
 from pipeline.watching.tracking import LiveRun

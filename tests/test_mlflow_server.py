@@ -10,8 +10,9 @@ import urllib.request
 
 import pytest
 from conftest import browser_page, changed, clean_environment
+from logged_runs import LABEL, finished_run
 from mlflow import MlflowClient
-from test_tracking import LABEL, finished_run, start_logging
+from test_tracking import start_logging
 
 from pipeline.base.results import Run
 from pipeline.watching.completing import Result, complete
