@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from filelock import FileLock
+from logged_runs import LABEL, finished_run
 from mlflow import MlflowClient
 from test_tracking import log, runs
 

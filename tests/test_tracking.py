@@ -36,8 +36,9 @@ def log(run, label=LABEL):
 def start_logging(repository, *top1, **environment):
     """Another process that logs runs; MLflow keeps databases open within one process."""
     command = [sys.executable, str(ROOT / "tests" / "logged_runs.py"), str(repository), *top1]
+    environment |= {"DVC_ROOT": str(repository), "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        command, cwd=ROOT, env=clean_environment() | {"DVC_ROOT": str(repository), "PYTHONPATH": str(ROOT)} | environment,
+        command, cwd=repository.parent, env=clean_environment() | environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
