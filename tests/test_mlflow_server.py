@@ -20,6 +20,8 @@ from pipeline.watching.labels import label_of
 from pipeline.watching.shown import address
 from pipeline.watching.tracking import LiveRun
 
+WITHOUT_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # as stages/ui.py: seven processes less
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, whole):
@@ -34,7 +36,7 @@ def server(tmp_path_factory, whole):
         *("--backend-store-uri", f"sqlite:///{folder / 'team.db'}", "--artifacts-destination", str(folder / "files")),
     ]
     with (folder / "log").open("w") as log, subprocess.Popen(
-        command, cwd=folder, env=clean_environment(), start_new_session=True, stdout=log, stderr=log
+        command, cwd=folder, env=clean_environment() | WITHOUT_JOBS, start_new_session=True, stdout=log, stderr=log
     ) as process:  # fmt: skip
         try:
             deadline = time.monotonic() + 180

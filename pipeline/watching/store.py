@@ -162,7 +162,7 @@ class Store:
         if self.place.is_server:
             start = time.monotonic()
             try:
-                knock(self.place, min(2.0, self._left()))
+                knock(self.place, min(10.0, self._left() / 2))
             finally:
                 self._spent += time.monotonic() - start
         if artifacts is not None and artifacts.exists() and not artifacts.is_dir():
