@@ -1,4 +1,4 @@
-"""Not a stage: MLflow in the browser, on this machine only, with the runs of the profile and their numbers (`make ui`)."""
+"""Not a stage: MLflow in the browser, on this machine only, at the runs of the profile (`make ui`)."""
 
 import os
 import subprocess
@@ -35,7 +35,10 @@ def ui(port: Annotated[int, Option(help="On 127.0.0.1.")] = 5000) -> None:
     server = f"http://127.0.0.1:{port}"
     threading.Thread(target=_open_later, args=(server, address(server, experiment)), daemon=True).start()
     options = ["--backend-store-uri", store.place.uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    sys.exit(subprocess.run([sys.executable, "-m", "mlflow", "ui", *options], check=False).returncode)
+    # What judges language models would be seven more processes, and a minute of two cores.
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
+    command = [sys.executable, "-m", "mlflow", "ui", *options]
+    sys.exit(subprocess.run(command, env=environment, check=False).returncode)
 
 
 def _open_later(server: str, page: str) -> None:

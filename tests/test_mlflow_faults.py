@@ -12,8 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from filelock import FileLock
+from logged_runs import LABEL, finished_run
 from mlflow import MlflowClient
-from test_tracking import LABEL, finished_run, log, runs
+from test_tracking import log, runs
 
 from pipeline.watching.completing import Result, complete
 from pipeline.watching.tracking import LiveRun
@@ -150,7 +151,7 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.content)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815
 
     def log_message(self, *_):
         pass

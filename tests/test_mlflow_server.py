@@ -10,14 +10,17 @@ import urllib.request
 
 import pytest
 from conftest import browser_page, changed, clean_environment
+from logged_runs import LABEL, finished_run
 from mlflow import MlflowClient
-from test_tracking import LABEL, finished_run, start_logging
+from test_tracking import start_logging
 
 from pipeline.base.results import Run
 from pipeline.watching.completing import Result, complete
 from pipeline.watching.labels import label_of
 from pipeline.watching.shown import address
 from pipeline.watching.tracking import LiveRun
+
+WITHOUT_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # as stages/ui.py: seven processes less
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def server(tmp_path_factory, whole):
         *("--backend-store-uri", f"sqlite:///{folder / 'team.db'}", "--artifacts-destination", str(folder / "files")),
     ]
     with (folder / "log").open("w") as log, subprocess.Popen(
-        command, cwd=folder, env=clean_environment(), start_new_session=True, stdout=log, stderr=log
+        command, cwd=folder, env=clean_environment() | WITHOUT_JOBS, start_new_session=True, stdout=log, stderr=log
     ) as process:  # fmt: skip
         try:
             deadline = time.monotonic() + 180

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 import torch
 from conftest import clean_environment, fixed_network
+from logged_runs import LABEL, finished_run
 from PIL import Image
-from test_tracking import LABEL, client, finished_run, runs
+from test_tracking import client, runs
 
 import wfn
 from pipeline.watching.completing import Result, complete

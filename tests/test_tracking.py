@@ -7,19 +7,16 @@ import subprocess
 import sys
 import time
 
-import pandas as pd
 import pytest
 from conftest import ROOT, clean_environment
+from logged_runs import LABEL, finished_run
 from mlflow import MlflowClient
 
-from pipeline.base.results import Run
 from pipeline.watching.completing import Result, complete
 from pipeline.watching.labels import Label
 from pipeline.watching.store import KEY, WRITER, Store
 from pipeline.watching.tracking import LiveRun, live_run, run_key
 from pipeline.watching.writer import is_gone, this_writer
-
-LABEL = Label("experiment", "WFN 0.01/0.4 s0", "fix")
 
 
 @pytest.fixture
@@ -27,16 +24,6 @@ def repository(bare, whole):
     """A clone with a database that has no runs."""
     (bare / "mlflow.db").write_bytes(whole)
     return bare
-
-
-def finished_run(folder, top1=98.5):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "centres.csv").write_text("value\n0\n")
-    (folder / "model.safetensors").write_bytes(b"not for MLflow")
-    iterations = pd.DataFrame({"round": [0, 1], "entropy": [2.0, 3.5], "loss": [None, 0.25]})
-    settings = {"delta": 0.01, "alpha": 0.4, "fixing": {"fractions": [0.5, 1]}}
-    metrics = {"top1": top1, "unique": 140, "entropy": 2.5, "parameters": 1000}
-    return Run(folder, metrics, settings, iterations, None, seconds=90.5)
 
 
 def log(run, label=LABEL):
@@ -48,16 +35,10 @@ def log(run, label=LABEL):
 
 def start_logging(repository, *top1, **environment):
     """Another process that logs runs; MLflow keeps databases open within one process."""
-    program = (
-        "import sys; from pathlib import Path; sys.path.insert(0, 'tests')\n"
-        "from test_tracking import LABEL, finished_run\n"
-        "from pipeline.watching.completing import Result, complete\n"
-        "runs = [finished_run(Path(sys.argv[1], top1), float(top1)) for top1 in sys.argv[2:]]\n"
-        "print(complete([Result(LABEL, run) for run in runs]))\n"
-    )
-    command = [sys.executable, "-c", program, str(repository), *top1]
+    command = [sys.executable, str(ROOT / "tests" / "logged_runs.py"), str(repository), *top1]
+    environment |= {"DVC_ROOT": str(repository), "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        command, cwd=ROOT, env=clean_environment() | {"DVC_ROOT": str(repository)} | environment,
+        command, cwd=repository.parent, env=clean_environment() | environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

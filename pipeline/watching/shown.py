@@ -62,14 +62,8 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def experiment_tags() -> dict[str, str]:
     """What makes MLflow open an experiment as one of training, and a view of its list that an address can name."""
-    widths = dict.fromkeys(COLUMNS, 80)
-    view = {
-        "selectedColumns": COLUMNS,
-        "columnOrder": COLUMNS,
-        "columnWidths": widths,
-        "orderByKey": "attributes.`Created`",
-        "orderByAsc": True,
-    }
+    columns = {"selectedColumns": COLUMNS, "columnOrder": COLUMNS, "columnWidths": dict.fromkeys(COLUMNS, 80)}
+    view = columns | {"orderByKey": "attributes.`Created`", "orderByAsc": True}
     return {
         "mlflow.experimentKind": "custom_model_development",
         f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
@@ -78,4 +72,5 @@ def experiment_tags() -> dict[str, str]:
 
 def address(server: str, experiment_id: str) -> str:
     """Where a server shows an experiment's runs with their numbers."""
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
+    query = f"workflowType=machine_learning&viewStateShareKey={VIEW}"
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"

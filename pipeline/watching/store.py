@@ -127,17 +127,11 @@ class Store:
     def experiment(self, name: str) -> str:
         """The id of an experiment, made where there is none; it shows its numbers without any setting up."""
         if name not in self._experiments:
-            found, tags = self.call("get_experiment_by_name", name), experiment_tags()
-            artifacts = self.place.artifacts
-            if found is None:
-                location = None if artifacts is None else artifacts.as_uri()
-                self._experiments[name] = str(self.call("create_experiment", name, location))
-            else:
-                self._experiments[name] = str(found.experiment_id)
-            have = {} if found is None else found.tags
-            for key, value in tags.items():
-                if have.get(key) != value:
-                    self.call("set_experiment_tag", self._experiments[name], key, value)
+            found = self.call("get_experiment_by_name", name) or self._made(name)
+            for key, value in experiment_tags().items():
+                if found.tags.get(key) != value:
+                    self.call("set_experiment_tag", found.experiment_id, key, value)
+            self._experiments[name] = str(found.experiment_id)
         return self._experiments[name]
 
     def files(self, run: Logged, folder: str = "") -> set[str]:
@@ -146,6 +140,16 @@ class Store:
             root = Path(unquote(urlparse(run.files).path))
             return {path.relative_to(root).as_posix() for path in (root / folder).glob("*")}
         return {each.path for each in self.call("list_artifacts", run.run_id, folder or None)}
+
+    def _made(self, name: str) -> Any:
+        """A new experiment, or the one that another machine has made just now."""
+        artifacts = self.place.artifacts
+        try:
+            self.call("create_experiment", name, None if artifacts is None else artifacts.as_uri())
+        except StoreError as error:
+            if "already exists" not in str(error):
+                raise
+        return self.call("get_experiment_by_name", name)
 
     def _left(self) -> float:
         if not (self.place.is_server and self._in_all):
@@ -158,7 +162,7 @@ class Store:
         if self.place.is_server:
             start = time.monotonic()
             try:
-                knock(self.place, min(2.0, self._left()))
+                knock(self.place, min(10.0, self._left() / 2))
             finally:
                 self._spent += time.monotonic() - start
         if artifacts is not None and artifacts.exists() and not artifacts.is_dir():
@@ -199,7 +203,10 @@ class Store:
             if database is None or not self.place.own:
                 raise StoreError(f"{error}; move it away") from None
             with self.locked():
-                away = set_aside(database)
+                try:
+                    return work()  # another process may have been faster
+                except DamagedError:
+                    away = set_aside(database)
             line = f"MLflow: {error}; it is set aside as {away.name}, a new one is made"
             print(line, file=sys.stderr, flush=True)
             return work()
