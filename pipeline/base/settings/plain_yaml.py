@@ -30,7 +30,10 @@ KINDS = {
     "float": r"[-+]?([0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.[0-9]+|\.(inf|Inf|INF))|\.(nan|NaN|NAN)",
 }
 # Octal or not, other bases, underscores, base 60 and dates.
-NOT_PLAIN = r"[-+]?0[0-9]+|[-+]?0[box][0-9a-fA-F]+|[-+]?[0-9.]+_[0-9_.]*|[-+]?\d+(:\d+)+(\.\d*)?|\d{4}-\d\d?-\d\d?.*"
+NOT_PLAIN = (
+    r"[-+]?0[0-9]+|[-+]?0[box][0-9a-fA-F_]+|[-+]?[0-9._]*_[0-9._]*([eE][-+]?[0-9_]+)?|[-+]?\d+(:\d+)+(\.\d*)?"
+    r"|\d{4}-\d\d?-\d\d?.*"
+)
 
 
 class _Plain(yaml.SafeLoader):
