@@ -11,6 +11,7 @@ from functools import cmp_to_key, partial
 import numpy as np
 
 MAX_ORDER = 20
+LARGEST = (2 - 2**-23) * 2.0**127  # of float32; 2^128 is beyond it
 
 
 def round_to_powers(rung, delta, order, zero_threshold):
@@ -28,7 +29,7 @@ def candidates(delta, order, zero_threshold, max_abs):
     found = {0.0}
     rung = zero_threshold
     while rung < max_abs:
-        value = round_to_powers(rung, delta, order, zero_threshold)
+        value = min(round_to_powers(rung, delta, order, zero_threshold), LARGEST)
         found |= {value, -value}
         rung = rung * (1 + delta) / (1 - delta)
     return sorted(found)

@@ -37,7 +37,8 @@ def parts():
 def own(settings, root, **changes):
     """Settings for a local folder."""
     given = {"name": "own", "root": root, "channels": 3, "pixels": 32, "test_share": 0.25}
-    return Data.model_validate(settings.data.model_dump() | given | changes)
+    files = {"shift": 0, "statistics": "model"} if changes.get("storage") == "files" else {}
+    return Data.model_validate(settings.data.model_dump() | given | files | changes)
 
 
 def png(number=0):

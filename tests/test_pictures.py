@@ -228,7 +228,8 @@ SEEN = [
 @pytest.fixture
 def data(settings):
     def make(**changes):
-        return Data.model_validate(settings.data.model_dump() | {"name": "own", "root": "folder", **changes})
+        files = {"shift": 0, "statistics": "model"} if changes.get("storage") == "files" else {}
+        return Data.model_validate(settings.data.model_dump() | {"name": "own", "root": "folder", **files, **changes})
 
     return make
 
@@ -547,7 +548,6 @@ def test_parquet_with_files_beside_it(data, tmp_path):
 @pytest.mark.parametrize(
     ("case", "content", "reason"),
     [
-        ("a row of parquet without a picture", None, "not an image that Pillow can read (the row has no image)"),
         ("a row of parquet with text", b"text", f"not an image that Pillow can read ({NOT_KNOWN}: text)"),
         ("an enormous picture in parquet", wide(2000, 1000), "2,000 x 1,000 pixels; allowed: data.max_megapixels = 1"),
     ],
@@ -557,7 +557,7 @@ def test_rows_that_are_no_pictures_are_named(case, content, reason, data, tmp_pa
     chosen = data(root=tmp_path / "rows", max_megapixels=1)
     with pytest.raises(InputError) as error:
         read_image(find_source(chosen).train, 1, chosen)
-    assert str(error.value) == f"data.root = {tmp_path / 'rows'}, image 1: {reason}"
+    assert str(error.value) == f"data.root = {tmp_path / 'rows'}, train, image 1: {reason}"
     note(SECTION, case, "refused before any work", str(error.value))
 
 
@@ -656,7 +656,7 @@ def test_stage_data_shows_and_does_nothing_else(project, capsys):
 def test_pretrain_keeps_the_sheet_beside_the_baseline(project):
     """The pictures that `stages.data --show 8` draws."""
     data_stage(out=Path("data"))
-    pretrain(data=Path("data"), out=Path("baseline"))
+    pretrain(runs=Path(), out=Path("baseline"))
     data_stage(show=8)
     assert Path("baseline/examples.png").read_bytes() == Path("examples.png").read_bytes()
 

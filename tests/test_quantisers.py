@@ -123,7 +123,7 @@ def test_every_width_starts_with_the_full_learning_rate(task, monkeypatch):
 def test_training_that_diverges_is_one_line(task, settings, name):
     rates = {CASES[name]["method"]: 1e30}
     chosen = task(settings.changed({"quantise.rates": rates}), **CASES[name])
-    with pytest.raises(InputError, match="the loss is (nan|inf); a smaller learning rate"):
+    with pytest.raises(InputError, match="the loss is (nan|inf); try a smaller learning rate"):
         find_method(name, chosen.quantiser).quantise(chosen)
 
 

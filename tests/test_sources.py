@@ -155,9 +155,10 @@ def test_every_source_opens_its_images_elsewhere(settings, tmp_path):
     """For every form, and in a process that reads images, which gets a source as a pickle."""
     for write in FORMS:
         write(tmp_path / write.__name__)
-        train, _ = choose(own(settings, tmp_path / write.__name__), seed=0)
+        chosen = own(settings, tmp_path / write.__name__)
+        train, _ = choose(chosen, seed=0)
         for row in train.rows:
-            image, _ = read_image(pickle.loads(pickle.dumps(train.source)), int(row), 3)
+            image, _ = read_image(pickle.loads(pickle.dumps(train.source)), int(row), chosen)
             label = train.source.labels[row]
             assert any(
                 np.array_equal(np.array(image), pixels)
@@ -187,13 +188,6 @@ def test_an_image_that_was_cut_short_is_named(settings, capsys, tmp_path):
     path = tmp_path / "train" / "cat" / "04.png"
     os.truncate(path, path.stat().st_size // 2)
     assert "cat/04.png: not an image that Pillow can read" in outcome(own(settings, tmp_path), capsys)
-
-
-def test_pictures_of_the_hub_that_lie_in_files(settings, capsys, tmp_path):
-    """`datasets` takes a local folder for one of the hub, and leaves its pictures where they are."""
-    as_class_folders(tmp_path / "own")
-    found = outcome(own(settings, None, hub=str(tmp_path / "own")), capsys)
-    becomes("a data set of the hub whose pictures lie in files", found, "", ({"cat": (4, 2), "dog": (4, 2)}, ""))
 
 
 def test_a_hub_that_cannot_be_reached(settings, capsys, monkeypatch):

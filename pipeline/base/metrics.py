@@ -76,7 +76,7 @@ def weight_metrics(layers: Iterable[Layer]) -> Mapping[str, float | int]:
         "unique_no_bn_first_last": unique_count(values("batch_norm", "first", "last")),
         "entropy": entropy_bits(whole),
         "entropy_nonzero": entropy_bits(whole, include_zero=False),
-        "zero_share": float((whole == 0).mean()),
+        "zero_share": float((whole == 0).sum() / max(1, len(whole))),
         "unique_as_published": unique_count(published),
         "entropy_as_published": entropy_bits(published),
     }

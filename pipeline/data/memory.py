@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from pipeline.base.errors import InputError
 from pipeline.base.results import CARD, to_json, write_files
 from pipeline.base.settings import Data
 from pipeline.data.choosing import choose, split
@@ -75,11 +76,18 @@ class InMemory:
 def prepare(settings: Data, seed: int) -> InMemory:
     """The images that `settings` name, decoded, with a card that describes them.
 
-    Raises InputError for a data set that cannot be trained on, and for images that cannot be read.
+    Raises InputError for a data set that cannot be trained on, for images that cannot be read, and for equal images.
     """
     choices = choose(settings, seed)
     train, test = (decode(each.source, each.rows, settings) for each in choices)
     refuse(train.problems + test.problems)
+    channels = train.images.pixels.unbind(1)
+    constant = [number for number, channel in enumerate(channels) if channel.min() == channel.max()]
+    if constant and settings.statistics == "images":
+        raise InputError(
+            f"data.statistics = images: channel {constant[0]} has one value in all training pictures, and no deviation "
+            "to divide by; allowed: pictures that differ, or data.statistics = model"
+        )
     mean, std = _statistics(train.images.pixels)
     found = describe(settings, *choices) | {
         "stored_as": {"train": train.formats, "test": test.formats},

@@ -11,6 +11,7 @@ from typing import Any
 import timm
 from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
+from timm.models import PretrainedCfg
 from torchvision import transforms as vision
 
 from pipeline.base.errors import InputError, first_line
@@ -29,7 +30,7 @@ def input_settings(settings: Model) -> dict[str, Any]:
         known = timm.get_pretrained_cfg(settings.name)
     except RuntimeError as error:
         raise InputError(f"model.name = {settings.name!r}: {first_line(error)}") from None
-    found = resolve_data_config({}, pretrained_cfg=known.to_dict() if known else {})
+    found = resolve_data_config({}, pretrained_cfg=(known or PretrainedCfg()).to_dict())
     if settings.in_chans == 1:  # timm adds up the weights of the colours
         found |= {key: (sum(found[key]) / len(found[key]),) for key in ("mean", "std")}
     return found

@@ -28,11 +28,12 @@ class LastGood:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._state = _plain_state(unwrapped(work.network), work.names)
+        self._finite = [name for name, tensor in self._state.items() if tensor.isfinite().all()]  # not so: some masks
 
     def take(self) -> bool:
-        """Keep the network as it is now, if all of it is finite in every process; returns whether it is."""
+        """Keep the network as it is now, if all that was finite still is, in every process; returns whether it is."""
         state = _plain_state(unwrapped(self._work.network), self._work.names)
-        bad = torch.tensor(sum(not tensor.isfinite().all() for tensor in state.values()))
+        bad = torch.tensor(sum(not state[name].isfinite().all() for name in self._finite))
         finite = not int(summed(self._work.fabric, bad))
         self._state = state if finite else self._state
         return finite

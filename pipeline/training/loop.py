@@ -106,8 +106,8 @@ def _too_few_images(plan: Plan, hardware: Hardware, error: ValueError) -> ValueE
     if "more than 1 value per channel" not in str(error):
         return error
     return InputError(
-        f"{plan.title}: batches of {plan.batch_size} images, in {hardware.processes} processes and "
-        f"{hardware.accumulate} parts: batch-norm needs two images in each part at least"
+        f"{plan.title}: batches of {plan.batch_size} images in {hardware.processes * hardware.accumulate} parts "
+        "(hardware.devices x nodes x accumulate): batch-norm needs two images in each at least"
     )
 
 

@@ -212,7 +212,7 @@ class WeightFixer:
         fixed = torch.cat([part.fixed.cpu() for part in self._parts])
         found = cluster(weights, round_.fraction, round_.delta, fixed=fixed, **self._clustering)
         values, chosen = found.values, found.centres
-        for part in {part.parameter.dtype: part for part in self._parts}.values():
+        for part in {part.parameter.dtype: part for part in reversed(self._parts)}.values():
             if part.parameter.dtype in (torch.bfloat16, torch.float16):
                 values, chosen = (rounded(each, part.parameter.dtype) for each in (values, chosen))
                 if not chosen.isfinite().all():
