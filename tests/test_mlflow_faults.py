@@ -165,6 +165,7 @@ def server(monkeypatch):
     def start(status, content, seconds):
         found = ThreadingHTTPServer(("127.0.0.1", 0), partial(Answers, status, content, seconds))
         found.daemon_threads = True
+        found.handle_error = lambda *_: None  # who asked has gone
         threading.Thread(target=found.serve_forever, daemon=True).start()
         started.append(found)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{found.server_port}")

@@ -20,7 +20,7 @@ from pipeline.watching.writer import is_gone, this_writer
 
 
 @pytest.fixture
-def repository(bare, whole):
+def ready(bare, whole):
     """A clone with a database that has no runs."""
     (bare / "mlflow.db").write_bytes(whole)
     return bare
@@ -57,11 +57,11 @@ def keys():
     return {run.key for run in Store(10, in_all=False).runs(["experiment"])} - {""}
 
 
-def test_logged_completely_and_once(repository):
-    run = finished_run(repository / "run")
+def test_logged_completely_and_once(ready):
+    run = finished_run(ready / "run")
     assert log(run) == 1
     assert log(run) == 0
-    (logged,) = runs(repository)
+    (logged,) = runs(ready)
     assert logged.info.run_name == LABEL.name
     assert logged.info.status == "FINISHED"
     assert logged.info.end_time - logged.info.start_time == 90_500  # as long as the work itself took
@@ -71,27 +71,27 @@ def test_logged_completely_and_once(repository):
     assert logged.data.tags["dvc.stage"] == "fix"
     assert logged.data.tags["dvc.experiment"] == "brave-test"
     assert logged.data.tags[KEY] == run_key("fix", run)
-    history = client(repository).get_metric_history(logged.info.run_id, "work/entropy")
+    history = client(ready).get_metric_history(logged.info.run_id, "work/entropy")
     assert [(point.step, point.value) for point in history] == [(0, 2.0), (1, 3.5)]
-    history = client(repository).get_metric_history(logged.info.run_id, "work/loss")
+    history = client(ready).get_metric_history(logged.info.run_id, "work/loss")
     assert [(point.step, point.value) for point in history] == [(1, 0.25)]
-    artifacts = {artifact.path for artifact in client(repository).list_artifacts(logged.info.run_id)}
+    artifacts = {artifact.path for artifact in client(ready).list_artifacts(logged.info.run_id)}
     assert artifacts == {"centres.csv"}
-    assert logged.info.artifact_uri.startswith((repository / "mlartifacts").as_uri())
-    experiment = client(repository).get_experiment_by_name("experiment")
+    assert logged.info.artifact_uri.startswith((ready / "mlartifacts").as_uri())
+    experiment = client(ready).get_experiment_by_name("experiment")
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
-def test_equal_results_of_two_stages_are_two_runs(repository):
-    run = finished_run(repository / "run")
+def test_equal_results_of_two_stages_are_two_runs(ready):
+    run = finished_run(ready / "run")
     results = [Result(Label("experiment", stage, stage), run) for stage in ("repeats@1", "sweep@0.01-0.4-1")]
     assert complete(results).logged == 2
     assert complete(results).logged == 0
-    assert len(runs(repository)) == 2
+    assert len(runs(ready)) == 2
 
 
-def test_a_live_run_is_known_afterwards(repository):
-    run = finished_run(repository / "run")
+def test_a_live_run_is_known_afterwards(ready):
+    run = finished_run(ready / "run")
     with live_run(LABEL, run.settings, after=0) as live:
         live.log_step(0, {"entropy": 2.0})
         assert keys() == set()
@@ -100,7 +100,7 @@ def test_a_live_run_is_known_afterwards(repository):
     assert log(run) == 0
     with live_run(LABEL, run.settings, after=0) as repeat:  # the same result again: no second run
         repeat.finish(run)
-    assert len(runs(repository)) == 1
+    assert len(runs(ready)) == 1
 
 
 def test_short_work_is_left_to_the_last_stage(bare):
@@ -112,42 +112,42 @@ def test_short_work_is_left_to_the_last_stage(bare):
     assert log(run) == 1  # in a database of its own making
 
 
-def test_a_run_that_is_opened_later_has_all_its_steps(repository):
-    run = finished_run(repository / "run")
+def test_a_run_that_is_opened_later_has_all_its_steps(ready):
+    run = finished_run(ready / "run")
     with live_run(LABEL, run.settings, after=0.5) as live:
         live.log_step(0, {"entropy": 2.0})
-        assert not runs(repository)
+        assert not runs(ready)
         time.sleep(0.5)
         live.log_step(1, {"entropy": 3.0})
         live.finish(run)
-    (logged,) = runs(repository)
-    history = client(repository).get_metric_history(logged.info.run_id, "work/entropy")
+    (logged,) = runs(ready)
+    history = client(ready).get_metric_history(logged.info.run_id, "work/entropy")
     assert [(point.step, point.value) for point in history] == [(0, 2.0), (1, 3.0)]
 
 
-def test_work_that_is_broken_off_is_not_a_result(repository):
-    run = finished_run(repository / "run")
+def test_work_that_is_broken_off_is_not_a_result(ready):
+    run = finished_run(ready / "run")
     with pytest.raises(KeyboardInterrupt), live_run(LABEL, run.settings, after=0):
         raise KeyboardInterrupt
-    (broken,) = runs(repository)
+    (broken,) = runs(ready)
     assert broken.info.status == "FAILED"
     assert log(run) == 1
 
 
-def test_files_that_were_deleted_are_filled_again(repository):
-    runs_ = [finished_run(repository / name, top1) for name, top1 in (("one", 97.0), ("two", 98.0))]
+def test_files_that_were_deleted_are_filled_again(ready):
+    runs_ = [finished_run(ready / name, top1) for name, top1 in (("one", 97.0), ("two", 98.0))]
     results = [Result(LABEL, run) for run in runs_]
     assert complete(results).logged == 2
     assert complete(results).refilled == 0
-    shutil.rmtree(repository / "mlartifacts")
+    shutil.rmtree(ready / "mlartifacts")
     done = complete(results)
     assert (done.logged, done.refilled, done.fault) == (0, 2, "")
     assert "0 of 2 runs were missing in MLflow, 0 of 0 packed networks, files of 2 more" in str(done)
-    assert len(list((repository / "mlartifacts").rglob("centres.csv"))) == 2
+    assert len(list((ready / "mlartifacts").rglob("centres.csv"))) == 2
 
 
-def test_an_upload_that_fails_leaves_no_open_run(repository, monkeypatch):
-    run = finished_run(repository / "run")
+def test_an_upload_that_fails_leaves_no_open_run(ready, monkeypatch):
+    run = finished_run(ready / "run")
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -157,24 +157,24 @@ def test_an_upload_that_fails_leaves_no_open_run(repository, monkeypatch):
         said = str(complete([Result(LABEL, run)]))
     assert said.startswith("1 of 1 runs could not be logged to MLflow, 0 of 0 packed networks: ")
     assert "No space left on device" in said
-    assert [each.info.status for each in runs(repository)] == ["FAILED"]
+    assert [each.info.status for each in runs(ready)] == ["FAILED"]
     assert log(run) == 1
 
 
-def test_a_run_whose_process_is_gone_is_not_open_for_ever(repository):
-    run = finished_run(repository / "run")
+def test_a_run_whose_process_is_gone_is_not_open_for_ever(ready):
+    run = finished_run(ready / "run")
     live = LiveRun(LABEL, run.settings, after=0)
     live.log_step(0, {"entropy": 2.0})
-    (opened,) = runs(repository)
+    (opened,) = runs(ready)
     assert log(run) == 1
-    assert client(repository).get_run(opened.info.run_id).info.status == "RUNNING"  # this process lives
+    assert client(ready).get_run(opened.info.run_id).info.status == "RUNNING"  # this process lives
     assert not is_gone(opened.data.tags[WRITER])
     with subprocess.Popen(["true"]) as ended:
         host = this_writer().partition(" ")[0]
     for writer, expected in ((f"{host} {ended.pid} 1", "KILLED"), ("elsewhere 1 1", "RUNNING")):
-        number = client(repository).create_run(opened.info.experiment_id, tags={WRITER: writer}).info.run_id
+        number = client(ready).create_run(opened.info.experiment_id, tags={WRITER: writer}).info.run_id
         assert log(run) == 0
-        assert client(repository).get_run(number).info.status == expected
+        assert client(ready).get_run(number).info.status == expected
 
 
 def test_a_process_number_that_came_again_is_another_process():
@@ -183,16 +183,16 @@ def test_a_process_number_that_came_again_is_another_process():
     assert is_gone(f"{host} {number} {began}1")
 
 
-def test_doubles_of_another_day_are_cleaned_up(repository):
-    run = finished_run(repository / "run")
+def test_doubles_of_another_day_are_cleaned_up(ready):
+    run = finished_run(ready / "run")
     log(run)
-    (first,) = runs(repository)
+    (first,) = runs(ready)
     for _ in range(2):
-        found = client(repository)
+        found = client(ready)
         double = found.create_run(first.info.experiment_id, tags={KEY: run_key("fix", run)}).info.run_id
         found.set_terminated(double)
     assert log(run) == 0
-    assert [each.info.run_id for each in runs(repository)] == [first.info.run_id]
+    assert [each.info.run_id for each in runs(ready)] == [first.info.run_id]
 
 
 def test_four_processes_log_every_run_once(bare):
