@@ -71,10 +71,10 @@ def logged(repository, packed):
     return found.info.run_id
 
 
-def test_it_loads_by_its_run(repository, logged, pictures, expected):
+def test_it_loads_by_its_run(repository, logged, pictures, expected, monkeypatch):
     artifacts = {artifact.path for artifact in client(repository).list_artifacts(logged, "network")}
     assert {"network/MLmodel", "network/artifacts"} <= artifacts
-    mlflow.set_tracking_uri(f"sqlite:///{repository / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{repository / 'mlflow.db'}")
     model = mlflow.pyfunc.load_model(f"runs:/{logged}/network")
     found = model.predict(pd.DataFrame({"image": pictures}))
     pd.testing.assert_frame_equal(found, expected)
@@ -86,8 +86,8 @@ def test_another_file_takes_its_place(repository, packed, tmp_path):
     run = finished_run(repository / "run")
     other = tmp_path / "other.wfn"
     wfn.pack(wfn.unpack(packed), other, network=NETWORK, metadata={"of": "another day"})
-    logged = [complete([Result(LABEL, run, each)]).networks_logged for each in (packed, other, other)]
-    assert logged == [1, 1, 0]
+    done = [complete([Result(LABEL, run, each)]) for each in (packed, other, other)]
+    assert [(each.networks_logged, each.fault) for each in done] == [(1, ""), (1, ""), (0, "")]
 
 
 def test_it_is_served(repository, logged, pictures, expected, tmp_path):

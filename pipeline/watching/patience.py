@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -71,16 +70,14 @@ def knock(place: Place, seconds: float) -> None:
 
 
 @contextmanager
-def held(lock: FileLock, seconds: float) -> Iterator[None]:
+def held(lock: FileLock, seconds: float, say: Callable[[str], None]) -> Iterator[None]:
     """The lock, held; a line after a second says who is waited for, StoreError after so many what cannot be done."""
     name = Path(lock.lock_file).name
     try:
         try:
             lock.acquire(timeout=min(SILENT, seconds), poll_interval=0.02)
         except Timeout:
-            print(
-                f"MLflow: {name} is held by another process; waiting for {seconds:.0f} s", file=sys.stderr, flush=True
-            )
+            say(f"MLflow: {name} is held by another process; waiting for {seconds:.0f} s")
             lock.acquire(timeout=seconds - SILENT, poll_interval=0.02)
     except Timeout:
         raise StoreError(f"{name} has been held by another process for {seconds:.0f} s") from None

@@ -72,7 +72,7 @@ class Store:
         self.place: Place = place()
         self._patience, self._in_all = patience, in_all
         self._spent, self._since = 0.0, time.monotonic()
-        self._examined = False
+        self._examined, self._said = False, False
         self._lock = FileLock(self.place.lock)
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
@@ -80,8 +80,13 @@ class Store:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Alone among the processes of this machine."""
-        with held(self._lock, self._patience - 1):
+        with held(self._lock, self._patience - 1, self._say_once):
             yield
+
+    def _say_once(self, line: str) -> None:
+        if not self._said:
+            print(line, file=sys.stderr, flush=True)
+        self._said = True
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
         """What a method of MlflowClient returns. Raises StoreError where the store cannot be used or takes too long."""
