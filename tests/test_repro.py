@@ -126,6 +126,15 @@ def test_rates_are_chosen_on_images_kept_from_training(clone, shell):
     shutil.rmtree(clone / "rates")
 
 
+def test_experiments_are_legible_at_120_columns(shell):
+    """What one looks for comes first; a terminal that is narrower cuts the last columns."""
+    shown = shell("dvc exp show --only-changed --no-pager", COLUMNS="120").stdout
+    assert max(map(len, shown.splitlines())) <= 120
+    columns = shell("dvc exp show --no-pager --csv").stdout.splitlines()[0].split(",")
+    first = ["top1", "change", "values", "bits", "MB", "profile", "seed", "delta", "alpha"]
+    assert columns[columns.index("top1") :][: len(first)] == first
+
+
 def test_dvc_shows_metrics_and_plots(shell):
     (shown,) = json.loads(shell("dvc metrics show --json").stdout).values()
     ((path, found),) = shown["data"].items()
