@@ -25,6 +25,7 @@ from pipeline.data.examples import find_examples, sheet
 from pipeline.data.images import Images, read_image
 from pipeline.data.recipes import input_settings
 from pipeline.data.sources.find import find_source
+from pipeline.data.sources.naming import shown as printable
 from pipeline.data.sources.source import Files
 from stages.data import data as data_stage
 from stages.pretrain import pretrain
@@ -374,9 +375,9 @@ def test_what_is_no_picture_is_named(case, name, content, reason, data, tmp_path
     path = tmp_path / name
     path.write_bytes(content)
     line = refused(path, data())
-    shown = " ".join(str(path).splitlines())
-    assert line.startswith(f"{shown}: not an image that Pillow can read (")
-    assert reason is None or line == f"{shown}: not an image that Pillow can read ({reason})"
+    title = printable(path)
+    assert line.startswith(f"{title}: not an image that Pillow can read (")
+    assert reason is None or line == f"{title}: not an image that Pillow can read ({reason})"
     assert reason is not None or re.search("truncated|Truncated|broken", line)
     note(SECTION, case, "refused before any work", line)
 
@@ -492,7 +493,7 @@ def test_the_card_counts_formats_wherever_pictures_are_kept(data, tmp_path):
         write_folder(tmp_path / part, MIXED)
     expected = {"JPEG": 2, "JPEG, turned": 2, "PNG": 2, "PNG, 16-bit grey": 2}
     for storage in ("memory", "files"):
-        chosen = data(root=tmp_path, channels=3, storage=storage)
+        chosen = data(root=tmp_path, channels=3, storage=storage, statistics="model")
         card = memory.prepare(chosen, 0).card if storage == "memory" else streaming.prepare(chosen, 0)[1]
         assert card["stored_as"] == {"train": expected, "test": expected}
         assert list(card["stored_as"]["train"]) == sorted(expected)
@@ -586,6 +587,7 @@ def test_the_sheet_has_the_first_training_pictures_of_each_class(storage, settin
     """Those of a data set that was prepared are the same ones, and none is a test picture."""
     write_colours(tmp_path / "own", ["a", "b", "c"], count=5)
     changes = {"name": "own", "root": tmp_path / "own", "storage": storage, "pixels": 16, "test_share": 0.4}
+    changes |= {"statistics": "model", "shift": 0}
     chosen = settings.changed({f"data.{key}": value for key, value in changes.items()})
     images, names = find_examples(chosen, 2)
     assert (images.pixels.dtype, list(names)) == (torch.uint8, ["a", "b", "c"])

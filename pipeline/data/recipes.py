@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import timm
 from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
 from timm.models import PretrainedCfg
 from torchvision import transforms as vision
 
-from pipeline.base.errors import InputError, first_line
 from pipeline.base.settings import Data, Model
+from pipeline.data.names import described
 
 # Side of the square that the authors squash images to, as a multiple of the side that the network sees.
 AUTHORS_SQUASHED = 256 / 224
@@ -24,13 +23,10 @@ AUTHORS_SQUASHED = 256 / 224
 def input_settings(settings: Model) -> dict[str, Any]:
     """What timm says of the images that a model's trained weights expect: mean, std, interpolation, crop_pct, ...
 
-    Of a model without trained weights, what timm takes for all. Raises InputError for weights that timm does not have.
+    Of a model without trained weights, what timm takes for all. Raises InputError for a model, or weights of it, that
+    timm does not have.
     """
-    try:
-        known = timm.get_pretrained_cfg(settings.name)
-    except RuntimeError as error:
-        raise InputError(f"model.name = {settings.name!r}: {first_line(error)}") from None
-    found = resolve_data_config({}, pretrained_cfg=(known or PretrainedCfg()).to_dict())
+    found = resolve_data_config({}, pretrained_cfg=(described(settings) or PretrainedCfg()).to_dict())
     if settings.in_chans == 1:  # timm adds up the weights of the colours
         found |= {key: (sum(found[key]) / len(found[key]),) for key in ("mean", "std")}
     return found

@@ -9,7 +9,6 @@ from timm.models import PretrainedCfg
 
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Model
-from pipeline.network.hub import HUB
 
 NEAR = 5  # names in a message
 
@@ -20,11 +19,6 @@ def described(settings: Model) -> PretrainedCfg | None:
     Raises InputError for a name, or what follows its first dot, that it does not know.
     """
     name = settings.name
-    if name.startswith((HUB, "hf_hub:", "local-dir:")):
-        raise InputError(
-            f"model.name = {name!r}: not the network's name; allowed: its name here, and model.checkpoint = {HUB}owner/"
-            "name for weights of the hub"
-        )
     if not timm.is_model(name):
         own = f" and {settings.module} registers none" if settings.module else ""
         raise InputError(f"model.name = {name!r}: timm has no such model{own}; allowed: {', '.join(near(name))}, ...")
