@@ -462,14 +462,12 @@ def test_the_page_shows_what_the_network_sees(settings, results, tmp_path):
     shutil.copytree(results.baseline.folder, tmp_path, dirs_exist_ok=True)
     Image.new("L", (3, 2)).save(tmp_path / "examples.png")
     baseline = dataclasses.replace(results.baseline, folder=tmp_path)
-    found = Page(
-        report_files(settings, dataclasses.replace(results, baseline=baseline), PUBLISHED)["index.html"].decode()
-    )
+    found = Page(report_files(settings, dataclasses.replace(results, baseline=baseline))["index.html"].decode())
     assert "What the network sees" in found.headings
     head, _, content = found.images[-1]["src"].partition(",")
     assert head == "data:image/png;base64"
     assert b64decode(content) == (tmp_path / "examples.png").read_bytes()
-    older = Page(report_files(settings, results, PUBLISHED)["index.html"].decode())
+    older = Page(report_files(settings, results)["index.html"].decode())
     assert "What the network sees" not in older.headings
 
 

@@ -35,7 +35,10 @@ def started(tmp_path):
             (tmp_path / "dvc").write_text(f"import subprocess\nsubprocess.run({command})")
             command = [sys.executable, str(tmp_path / "dvc")]
             environment["DVC_STAGE"] = "fix"
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background ignores
+        )  # fmt: skip
         processes.append(process)
         assert process.stdout.readline() == "begun\n"
         return process

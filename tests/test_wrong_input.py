@@ -23,6 +23,7 @@ def refused(clone, monkeypatch, capsys):
     def refuse(command, message):
         stage, *options = shlex.split(command)
         monkeypatch.chdir(clone)
+        monkeypatch.setenv("DVC_ROOT", str(clone))  # what relative paths of settings are relative to
         monkeypatch.setattr(sys, "argv", [stage, *options])
         before = files_of(clone / "runs")
         capsys.readouterr()
