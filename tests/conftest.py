@@ -90,6 +90,15 @@ def dataset(settings) -> InMemory:
     return prepare(settings.data.model_copy(update={"mini": 20, "test_share": 0.2}), seed=0)
 
 
+@pytest.fixture
+def files(tmp_path, monkeypatch) -> Path:
+    """A folder with the settings of a clone, to be changed, as the current one."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(autouse=True)
 def repository(tmp_path, monkeypatch) -> Path:
     """The folder that stands for the clone in this process: no test finds the checkpoints of another, or leaves any."""

@@ -25,14 +25,6 @@ PARAMS, PROFILE = "params.yaml", "profiles/mnist5k.yaml"
 
 
 @pytest.fixture
-def files(tmp_path, monkeypatch):
-    shutil.copy(ROOT / PARAMS, tmp_path)
-    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def places(tmp_path, settings) -> Places:
     """A profile, no runs, and the report of a run of `settings` that took 10 s, and 100 s for every epoch."""
     report = tmp_path / "reports"

@@ -4,7 +4,6 @@ import dataclasses
 import io
 import os
 import re
-import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from catalogue import PAGE, note
-from conftest import ROOT, write_tiny_profile
+from conftest import write_tiny_profile
 from PIL import Image, ImageCms, ImageFile
 
 from pipeline.base.errors import InputError
@@ -635,13 +634,10 @@ def test_which_pictures_are_shown_of_many_classes():
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(files):
     """The settings of a clone with its small profile."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
-    write_tiny_profile(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    write_tiny_profile(files)
+    return files
 
 
 def test_stage_data_shows_and_does_nothing_else(project, capsys):

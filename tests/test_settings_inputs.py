@@ -25,14 +25,6 @@ SECTION = "Settings"
 REFUSED = "refused, in one line"
 
 
-@pytest.fixture
-def files(tmp_path, monkeypatch):
-    shutil.copy(ROOT / PARAMS, tmp_path)
-    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def refused(case):
     """The one line that loading the settings of the current folder ends in, and a row for it."""
     with pytest.raises(InputError) as error:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pipeline.base.errors import InputError
-from pipeline.base.settings import Data
+from pipeline.base.settings import Data, together
 from pipeline.data.sources.source import Labels, Source
 from pipeline.watching.progress import Steps
 from wfn.picture import plain, said
@@ -22,8 +22,6 @@ from wfn.picture import plain, said
 # Pillow's own limit, of the whole process, is off in the pipeline: `data.max_megapixels` is asked of every picture when
 # it is opened, before its pixels are read, also by threads and by the processes that import this module to read.
 Image.MAX_IMAGE_PIXELS = None
-
-NAMED = 5  # of the images that cannot be read
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,7 @@ def _check_size(title: str, size: tuple[int, int], settings: Data) -> None:
 def refuse(problems: Sequence[str]) -> None:
     """Raise InputError that names the first of these problems with images, each a line, and counts the others."""
     if problems:
-        more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
-        raise InputError("; ".join(sorted(problems)[:NAMED]) + more)
+        raise InputError(together(sorted(problems)))
 
 
 class Decoded(NamedTuple):
