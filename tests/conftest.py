@@ -1,13 +1,10 @@
 """What several tests need: a small data set, a small network, and clones of this repository with a small profile."""
 
-import hashlib
 import os
 import shutil
-import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import hypothesis
 import pytest
 import timm
 import torch
-import yaml
+from clones import ROOT, TINY, copy_clone, make_clone, run_in
 from filelock import FileLock
 from playwright.sync_api import Page, sync_playwright
 
@@ -35,7 +32,6 @@ hypothesis.settings.register_profile("quick", max_examples=20)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("repeatable")
 
-ROOT = Path(__file__).parent.parent
 # Two processes take the files in this order, then the others. The first file begins with the `make repro` that all
 # tests of the marker share: long files that do without it fill that time for the other process.
 ORDER = (
@@ -57,12 +53,6 @@ SLOW = (
     *("test_export.py", "test_format.py", "test_hub_packed.py", "test_packed_page.py", "test_served.py"),
     *("test_mlflow_faults.py", "test_mlflow_server.py"),
 )
-TINY = {
-    "model": {"name": "test_resnet"},
-    "pretrain": {"epochs": 1, "batch_size": 64},
-    "finetune": {"epochs": 1, "batch_size": 64},
-    "quantise": {"batch_size": 64},
-}
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marker
@@ -184,71 +174,6 @@ def changed(settings: Settings, **changes: object) -> Settings:
     return Settings.model_validate(values)
 
 
-def write_tiny_profile(clone: Path) -> None:
-    """Make the default profile of a clone small, and that for a person's own pictures.
-
-    100 images of each digit, three rounds, one repeat, a grid of one cell, which is the repeat's setting, a run of each
-    kind of variant, two runs of one baseline method, eight networks to explore, and one rate to choose from.
-    """
-    default = {"data": {"mini": 100}, **TINY}
-    own = {"data": {"pixels": 64}, "pretrain": {"epochs": 2}, "finetune": {"epochs": 1}}
-    for name, sections in (("mnist5k", default), ("custom", own)):
-        profile = clone / "profiles" / f"{name}.yaml"
-        values = yaml.safe_load(profile.read_text())
-        for section, changes in sections.items():
-            values[section] |= changes
-        profile.write_text(yaml.safe_dump(values, sort_keys=False))
-    params = clone / "params.yaml"
-    lines = params.read_text().splitlines(keepends=True)
-    kept_numbers = {"0.6", "0.9", "1.0", "0.01", "0.015", "0.03", "0.4", "0.001", "1"}
-    kept_names = {"apot-3", "apot-3-again", "no-pull", "one-shot"}
-
-    def kept(line: str) -> bool:
-        words = line.split()
-        if words[:1] == ["-"]:
-            return words[1] in kept_numbers
-        return not any(key in line for key in ("{method:", "{delta:")) or words[0].rstrip(":") in kept_names
-
-    small = "".join(line for line in lines if kept(line))
-    params.write_text(small.replace("grid:\n  delta:\n    - 0.015\n", "grid:\n  delta:\n    - 0.01\n"))
-
-
-def make_clone(folder: Path) -> None:
-    """A clone of the working tree, with the small profile committed and this environment as its own."""
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    changed = subprocess.run(
-        ["git", "ls-files", "--modified", "--others", "--exclude-standard", "--deduplicate"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    ).stdout.split()  # fmt: skip
-    for name in changed:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, folder / name)
-    write_tiny_profile(folder)
-    (folder / ".venv").symlink_to(Path(sys.prefix))
-    subprocess.run(["git", "config", "user.name", "test"], cwd=folder, check=True)
-    subprocess.run(["git", "config", "user.email", "test@example.invalid"], cwd=folder, check=True)
-    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
-    subprocess.run(["git", "commit", "--quiet", "--message", "small profile"], cwd=folder, check=True)
-
-
-def copy_clone(source: Path, folder: Path) -> None:
-    """A copy with everything that has been made there; MLflow's database holds absolute paths of its artifacts."""
-    shutil.copytree(source, folder, symlinks=True)
-    with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
-        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
-            change = f"update {table} set {column} = replace({column}, ?, ?)"
-            connection.execute(change, (source.as_uri(), folder.as_uri()))
-
-
-def run_in(clone: Path, command: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run a command line in a clone as a person would, with the environment activated."""
-    return subprocess.run(
-        ["bash", "-c", f"set -e; . .venv/bin/activate; {command}"],
-        cwd=clone, env=clean_environment() | environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> tuple[Path, str]:
     """A clone in which `make repro` has run, once for all processes of this test run, and what it printed.
@@ -287,22 +212,15 @@ def repro(finished) -> str:
 def shell(clone):
     """Run a command line in the clone as a person would; fails with what it said where it fails."""
 
-    def run(command: str, *, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
-        done = run_in(clone, command, **environment)
+    def run(
+        command: str, *, check: bool = True, timeout: float = 1500, **environment: str
+    ) -> subprocess.CompletedProcess:
+        done = run_in(clone, command, timeout, **environment)
         if check:
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
 
     return run
-
-
-def files_of(folder: Path) -> dict[str, str]:
-    """Checksums of all files, by their paths in the folder."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def edited(path: Path, old: str, new: str) -> str:
@@ -311,12 +229,6 @@ def edited(path: Path, old: str, new: str) -> str:
     assert old in text
     path.write_text(text.replace(old, new, 1))
     return text
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment without what the test runner, an outer DVC run or a wish for slow imports put there."""
-    dropped = ("DVC_", "HF_", "MLFLOW_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
-    return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
 
 
 # Chromium as Debian ships it; it needs a profile folder of its own and no sandbox inside containers.

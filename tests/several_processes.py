@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import ROOT, TINY, changed, working
+from clones import ROOT, TINY
+from conftest import changed, working
 
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Settings, load_settings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from clones import ROOT
 
 PACKAGES = ("wfn", "pipeline", "stages")
 MODULES = {

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from conftest import ROOT, clean_environment
+from clones import ROOT, clean_environment
 
 
 def test_engine_benchmark(tmp_path):

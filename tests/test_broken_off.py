@@ -4,7 +4,7 @@ import json
 import subprocess
 import time
 
-from conftest import clean_environment, files_of
+from clones import clean_environment, files_of
 
 RESUMABLE = (
     "import runpy, sys; from pipeline.training import checkpoint; checkpoint.SECONDS_BETWEEN = 0.0; "

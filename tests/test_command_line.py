@@ -4,7 +4,7 @@ import runpy
 import sys
 
 import pytest
-from conftest import ROOT
+from clones import ROOT
 
 import wfn
 

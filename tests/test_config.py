@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 import yaml
-from conftest import ROOT
+from clones import ROOT
 from dvc.utils.serialize import modify_yaml
 
 from pipeline.base.errors import InputError

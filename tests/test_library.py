@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import ROOT
+from clones import ROOT
 from readme import block
 
 TEXT = (ROOT / "docs" / "library.md").read_text()

@@ -6,7 +6,8 @@ import signal
 import subprocess
 
 import pytest
-from conftest import browser_page, clean_environment
+from clones import clean_environment
+from conftest import browser_page
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,11 @@ import time
 import urllib.request
 
 import pytest
-from conftest import browser_page, changed, clean_environment
+from clones import clean_environment
+from conftest import browser_page, changed
 from logged_runs import LABEL, finished_run
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from test_tracking import start_logging
 
 from pipeline.base.results import Run
@@ -92,6 +94,25 @@ def test_what_was_lost_comes_with_the_next_track(server, team, bare, monkeypatch
     live.finish(run)  # known already
     assert [each.data.metrics["top1"] for each in logged(team, LABEL.experiment)].count(50.0) == 1
     assert capsys.readouterr().err == ""
+
+
+def test_a_server_whose_database_is_busy_is_asked_again(team, bare, monkeypatch):
+    """As under four writers on a slow disk: MLflow answers 500 until SQLite gives it the database."""
+    log_batch, calls = MlflowClient.log_batch, []
+
+    def busy(*arguments, **options):
+        calls.append(time.monotonic())
+        if len(calls) < 4:
+            raise MlflowException("(sqlite3.OperationalError) database is locked")
+        return log_batch(*arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", busy)
+    monkeypatch.setattr("pipeline.watching.completing.AGAIN_AFTER", (0.1, 0.1, 0.1))
+    done = complete([Result(LABEL, finished_run(bare / "run", top1)) for top1 in (61.0, 62.0)])
+    assert (done.logged, done.missing, done.fault) == (2, 2, "")
+    runs = [run for run in logged(team, LABEL.experiment) if run.data.metrics.get("top1") in (61, 62)]
+    assert sorted(run.info.status for run in runs) == ["FINISHED"] * 2
+    assert all(run.info.status != "RUNNING" for run in logged(team, LABEL.experiment))
 
 
 def test_pages_of_runs(team, bare):

@@ -6,7 +6,8 @@ import pytest
 import timm
 import torch
 from catalogue import note
-from conftest import ROOT, changed, fixable_weights, working
+from clones import ROOT
+from conftest import changed, fixable_weights, working
 from torch import nn
 
 import wfn

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from clones import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -1,7 +1,8 @@
 """The report's page in a real browser: opened from disk, without network, in both themes."""
 
 import pytest
-from conftest import ROOT, browser_page
+from clones import ROOT
+from conftest import browser_page
 
 PAGES = sorted((ROOT / "reports").glob("*/index.html"))
 

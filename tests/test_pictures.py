@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from catalogue import PAGE, note
-from conftest import write_tiny_profile
+from clones import write_tiny_profile
 from PIL import Image, ImageCms, ImageFile
 
 from pipeline.base.errors import InputError

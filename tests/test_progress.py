@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, changed, clean_environment, working
+from clones import ROOT, clean_environment
+from conftest import changed, working
 
 from pipeline.fixing.rounds import fix_network
 from pipeline.training import checkpoint

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT
+from clones import ROOT
 from readme import COMMANDS, ELSEWHERE, README
 
 from pipeline.report.formats import to_markdown

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from clones import ROOT
 from PIL import Image
 from safetensors.numpy import save_file
 

@@ -10,7 +10,7 @@ import subprocess
 import pandas as pd
 import pytest
 import torch
-from conftest import files_of
+from clones import files_of
 from safetensors.torch import load_file
 
 

@@ -3,7 +3,7 @@ import sys
 
 import pandas as pd
 import pytest
-from conftest import ROOT
+from clones import ROOT
 
 from pipeline.base.errors import InputError
 from pipeline.base.results import read_run, to_csv, to_json, writable, write_files

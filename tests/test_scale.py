@@ -6,7 +6,8 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, changed, clean_environment, working
+from clones import ROOT, clean_environment
+from conftest import changed, working
 
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Settings

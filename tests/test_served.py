@@ -14,7 +14,8 @@ import mlflow
 import pandas as pd
 import pytest
 import torch
-from conftest import clean_environment, fixed_network
+from clones import clean_environment
+from conftest import fixed_network
 from logged_runs import LABEL, finished_run
 from PIL import Image
 from test_tracking import client, runs

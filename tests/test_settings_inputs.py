@@ -9,7 +9,8 @@ import hypothesis
 import hypothesis.strategies as some
 import pytest
 from catalogue import note
-from conftest import ROOT, edited
+from clones import ROOT
+from conftest import edited
 from dvc.utils.serialize import YAMLFileCorruptedError
 from dvc.utils.serialize import parse_yaml as as_dvc_reads
 

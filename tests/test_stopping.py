@@ -7,7 +7,7 @@ import sys
 
 import psutil
 import pytest
-from conftest import ROOT, clean_environment
+from clones import ROOT, clean_environment
 
 STAGE = """
 import time

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, clean_environment
+from clones import ROOT, clean_environment
 from PIL import Image
 from readme import HOME, block
 

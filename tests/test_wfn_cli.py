@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import ROOT, clean_environment, fixed_network
+from clones import ROOT, clean_environment
+from conftest import fixed_network
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner

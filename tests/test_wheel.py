@@ -15,7 +15,7 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, clean_environment
+from clones import ROOT, clean_environment
 
 MARK = "<!-- loop: run by tests/test_wheel.py -->"
 

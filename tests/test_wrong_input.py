@@ -7,7 +7,8 @@ import sys
 
 import pytest
 import torch
-from conftest import edited, files_of
+from clones import files_of
+from conftest import edited
 from safetensors.torch import load_file, save_file
 
 from stages.common.cli import run

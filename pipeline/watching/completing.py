@@ -14,10 +14,11 @@ from pipeline.base.results import Run
 from pipeline.watching.labels import Label
 from pipeline.watching.models import NETWORK, save_model
 from pipeline.watching.store import COMPLETING, PACKED, WRITER, Logged, Store
-from pipeline.watching.tracking import delete_doubles, file_names, finish, give_up, run_key, start
+from pipeline.watching.tracking import delete_doubles, file_names, finish, opened, run_key
 from pipeline.watching.writer import is_gone
 
 PAUSE = 0.05  # seconds in which another process gets the lock
+AGAIN_AFTER = (1.0, 4.0, 10.0)  # seconds
 
 
 @dataclass(frozen=True)
@@ -72,22 +73,35 @@ class Completed:
 
 
 def complete(results: Sequence[Result]) -> Completed:
-    """Log what MLflow lacks of these results; says what was logged. Raises nothing that MLflow raises."""
+    """Log what MLflow lacks of these results; says what was logged. Raises nothing that MLflow raises.
+
+    A store that was in use and then failed, as a server does whose database is busy, is asked again for a while.
+    """
     with_network = sum(result.packed is not None for result in results)
     done = Completed(len(results), with_network, missing=len(results), networks_missing=with_network)
-    try:
-        store = Store(COMPLETING, in_all=False)
-        known = _known(store, results)
-        lacking = [result for result in results if not _is_complete(store, known, result)]
-        done.missing = sum(result.key not in known for result in results)
-        done.networks_missing = sum(not _has_network(store, known, result) for result in results)
-        for result in lacking:
-            with store.locked():
-                _log(store, result, done)
-            time.sleep(PAUSE)
-    except Exception as error:  # DVC has the results: nothing is lost
-        done.fault = first_line(error)
+    store = Store(COMPLETING, in_all=False)
+    for pause in (*AGAIN_AFTER, 0.0):
+        try:
+            _complete(store, results, done)
+            done.fault = ""
+            break
+        except Exception as error:  # DVC has the results: nothing is lost
+            done.fault = first_line(error)
+        if not store.answered:
+            break
+        time.sleep(pause)
     return done
+
+
+def _complete(store: Store, results: Sequence[Result], done: Completed) -> None:
+    known = _known(store, results)
+    lacking = [result for result in results if not _is_complete(store, known, result)]
+    done.missing = done.logged + sum(result.key not in known for result in results)
+    done.networks_missing = done.networks_logged + sum(not _has_network(store, known, result) for result in results)
+    for result in lacking:
+        with store.locked():
+            _log(store, result, done)
+        time.sleep(PAUSE)
 
 
 def _known(store: Store, results: Sequence[Result]) -> dict[str, Logged]:
@@ -127,14 +141,11 @@ def _log(store: Store, result: Result, done: Completed) -> None:
     known = {run.key: run for run in store.runs([result.label.experiment]) if run.key}
     if result.key not in known:
         seconds = result.run.seconds or 0.0
-        run_id = start(store, result.label, result.run.settings, time.time() - seconds)
+        began = time.time() - seconds
         rows = [] if result.run.iterations is None else result.run.iterations.to_dict("records")
         steps = [(step, {str(key): value for key, value in row.items()}) for step, row in enumerate(rows)]
-        try:
+        with opened(store, result.label, result.run.settings, began) as run_id:
             finish(store, run_id, result.label, result.run, steps)
-        except BaseException:
-            give_up(store, run_id)
-            raise
         done.logged += 1
         known = {run.key: run for run in store.runs([result.label.experiment]) if run.key}
     elif lacking := _lacking_files(store, known, result):

@@ -72,6 +72,7 @@ class Store:
         self.place: Place = place()
         self._patience, self._in_all = patience, in_all
         self._spent, self._since = 0.0, time.monotonic()
+        self.answered = False  # whether a call has come back
         self._examined, self._said = False, False
         self._lock = FileLock(self.place.lock)
         self._client: MlflowClient | None = None
@@ -93,7 +94,9 @@ class Store:
         client = self._client or self._open()
         start = time.monotonic()
         try:
-            return within(self._left(), self.place.name, lambda: getattr(client, method)(*arguments, **options))
+            found = within(self._left(), self.place.name, lambda: getattr(client, method)(*arguments, **options))
+            self.answered = True
+            return found
         except StoreError:
             raise
         except Exception as error:

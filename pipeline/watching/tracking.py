@@ -96,33 +96,52 @@ class LiveRun:
             if self._store is None:
                 self._store = Store(TRAINING, in_all=True)
             if not self._run_id:
-                self._run_id = start(self._store, self._label, self._settings, self._began)
+                self._run_id = start(self._store, self._label, self._began)
+                log_settings(self._store, self._run_id, self._label, self._settings)
             work(self._store)
         except Exception as error:  # whatever MLflow raises, the work that it watches goes on
             line = f"{first_line(error)}; {self._label.stage} goes on, stage `track` logs it later"
             print(f"warning: not logged to MLflow: {line}", file=sys.stderr, flush=True)
             self._failed = True
             if self._store is not None and self._run_id:
-                give_up(self._store, self._run_id)
+                with suppress(StoreError):  # where this fails too, the last stage says it, once this process has gone
+                    self._store.call("set_terminated", self._run_id, "FAILED")
 
     def _log_steps(self, store: Store) -> None:
         log_steps(store, self._run_id, self._steps)
         self._steps.clear()
 
 
-def start(store: Store, label: Label, settings: Mapping[str, Any], began: float) -> str:
+def start(store: Store, label: Label, began: float) -> str:
     """Open a run that began at a time (seconds since 1970); returns its id."""
-    from mlflow.entities import Param
-
     with store.locked():
         experiment = store.experiment(label.experiment)
     tags = _tags(label) | {WRITER: this_writer()}
     run = store.call("create_run", experiment, start_time=int(began * 1000), tags=tags, run_name=label.name)
     if not run.info.run_id:
         raise StoreError(f"{store.place.name} does not answer as MLflow does")
-    params = [Param(key, value) for key, value in parameters(label.stage, settings).items()]
-    store.call("log_batch", run.info.run_id, params=params)
     return str(run.info.run_id)
+
+
+def log_settings(store: Store, run_id: str, label: Label, settings: Mapping[str, Any]) -> None:
+    """What tells this run apart, as parameters."""
+    from mlflow.entities import Param
+
+    params = [Param(key, value) for key, value in parameters(label.stage, settings).items()]
+    store.call("log_batch", run_id, params=params)
+
+
+@contextmanager
+def opened(store: Store, label: Label, settings: Mapping[str, Any], began: float) -> Iterator[str]:
+    """The id of a run to be completed inside; nothing of it stays where that fails."""
+    run_id = start(store, label, began)
+    try:
+        log_settings(store, run_id, label, settings)
+        yield run_id
+    except BaseException:
+        with suppress(StoreError):  # where this fails too, the next one finds a run whose process is gone
+            store.call("delete_run", run_id)
+        raise
 
 
 def log_steps(store: Store, run_id: str, steps: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
@@ -151,12 +170,6 @@ def finish(store: Store, run_id: str, label: Label, run: Run, steps: Steps) -> N
     store.call("set_terminated", run_id, "FINISHED", ended)
     if store.place.is_server:
         delete_doubles(store, store.search([experiment], query))
-
-
-def give_up(store: Store, run_id: str) -> None:
-    """Say of an open run that it failed; where that cannot be said either, the last stage will, once we are gone."""
-    with suppress(StoreError):
-        store.call("set_terminated", run_id, "FAILED")
 
 
 def file_names(run: Run) -> list[str]:
