@@ -14,10 +14,10 @@ import wfn
 from pipeline.base.errors import InputError
 from pipeline.base.results import read_run
 from pipeline.data.memory import prepare, save
+from pipeline.data.module import register_networks
 from pipeline.data.recipes import input_settings
 from pipeline.fixing.rounds import fix_network
 from pipeline.network.build import build
-from pipeline.network.module import register_networks
 from pipeline.network.parameters import fixable_parameters
 from pipeline.network.trial import check_runs
 from pipeline.packing.network import network_of

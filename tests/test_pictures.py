@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from catalogue import PAGE, note
-from clones import write_tiny_profile
+from clones import ROOT, write_tiny_profile
 from PIL import Image, ImageCms, ImageFile
 
 from pipeline.base.errors import InputError
@@ -608,6 +608,25 @@ def test_a_class_that_has_fewer_pictures_than_asked_for(settings, tmp_path):
     chosen = settings.changed({"data.name": "own", "data.root": tmp_path / "own", "data.pixels": 16})
     assert [len(row) for row in cells(sheet(*find_examples(chosen, 50)))] == [2, 2]
     note(SECTION, "`stages.data --show 50` of a class with 2 training pictures", "shows the 2")
+
+
+def test_the_sheet_for_a_network_of_ones_own(settings, tmp_path):
+    """Pictures that stay files are drawn as the network wants them, so its file is run first."""
+    write_colours(tmp_path / "own", ["a", "b"], count=3)
+    module = tmp_path / "networks.py"
+    module.write_text((ROOT / "docs/examples/my_networks.py").read_text().replace("cifar_resnet20", "sheet_resnet20"))
+    data = {
+        "name": "own",
+        "root": tmp_path / "own",
+        "storage": "files",
+        "statistics": "model",
+        "pixels": 16,
+        "shift": 0,
+    }
+    model = {"model.name": "sheet_resnet20", "model.module": str(module)}
+    chosen = settings.changed({f"data.{key}": value for key, value in data.items()} | model)
+    assert [len(row) for row in cells(sheet(*find_examples(chosen, 3)))] == [2, 2]
+    note(SECTION, "`stages.data --show 3` with `storage: files` and a network of `model.module`", "draws them")
 
 
 NAMES = ["猫 😀", "ein langer Name " * 20, "\udcff", "a\nb", "", *(f"n{number}" for number in range(60))]

@@ -14,6 +14,7 @@ from pipeline.base.settings import Settings
 from pipeline.data.choosing import Choice, choose
 from pipeline.data.dataset import SHOWN_CLASSES, shown
 from pipeline.data.images import Images, decode, refuse
+from pipeline.data.module import register_networks
 from pipeline.data.recipes import input_settings, transforms
 from pipeline.data.streaming import seen
 
@@ -32,6 +33,7 @@ def find_examples(settings: Settings, count: int) -> tuple[Images, Sequence[str]
     train, _ = choose(data, settings.seed)
     chosen = Choice(train.source, train.rows[shown(train.labels, count)])
     if data.storage == "files":
+        register_networks(settings.model)
         return seen(chosen, transforms(data, input_settings(settings.model))[1], data), chosen.source.classes
     found = decode(chosen.source, chosen.rows, data)
     refuse(found.problems)

@@ -8,9 +8,9 @@ from torch import nn
 
 from pipeline.base.errors import InputError, one_line
 from pipeline.base.settings import Model, Stem
+from pipeline.data.module import line_of, module_file, register_networks
 from pipeline.data.names import described
 from pipeline.network.hub import fetch
-from pipeline.network.module import line_of, module_file, register_networks
 from pipeline.network.trimming import trim
 from wfn.stem import replace_stem
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.base.errors import InputError, one_line
 from pipeline.base.settings import Model
-from pipeline.network.module import line_of, module_file
+from pipeline.data.module import line_of, module_file
 
 
 def check_runs(model: nn.Module, images: Tensor, settings: Model) -> None:

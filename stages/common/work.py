@@ -25,9 +25,9 @@ from pipeline.base.results import (
 from pipeline.base.settings import Settings
 from pipeline.data import memory, streaming
 from pipeline.data.dataset import Dataset
+from pipeline.data.module import module_file, register_networks
 from pipeline.data.recipes import input_settings
 from pipeline.network.build import build
-from pipeline.network.module import module_file, register_networks
 from pipeline.network.weights import load_weights, weight_bytes
 from pipeline.training.device import launch
 from pipeline.training.work import Work
