@@ -10,8 +10,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
@@ -81,14 +83,16 @@ def copy_clone(source: Path, folder: Path) -> None:
             connection.execute(change, (source.as_uri(), folder.as_uri()))
 
 
-def run_in(clone: Path, command: str, timeout: float = 1500, **environment: str) -> subprocess.CompletedProcess:
+def run_in(
+    clone: Path, command: str, environment: Mapping[str, str] = MappingProxyType({}), timeout: float = 1500
+) -> subprocess.CompletedProcess[str]:
     """Run a command line in a clone as a person would, with the environment activated.
 
     One that takes longer (seconds) is killed with all that it has started: exit code 124, as `timeout` has it.
     """
     with subprocess.Popen(
         ["bash", "-c", f"set -e; . .venv/bin/activate; {command}"],
-        cwd=clone, env=clean_environment() | environment, start_new_session=True,
+        cwd=clone, env=clean_environment() | dict(environment), start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:
@@ -113,3 +117,11 @@ def clean_environment() -> dict[str, str]:
     """The environment without what the test runner, an outer DVC run or a wish for slow imports put there."""
     dropped = ("DVC_", "HF_", "MLFLOW_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
     return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+
+
+def edited(path: Path, old: str, new: str) -> str:
+    """Replace a text in a file, once; returns what the file was."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return text

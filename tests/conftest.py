@@ -215,20 +215,12 @@ def shell(clone):
     def run(
         command: str, *, check: bool = True, timeout: float = 1500, **environment: str
     ) -> subprocess.CompletedProcess:
-        done = run_in(clone, command, timeout, **environment)
+        done = run_in(clone, command, environment, timeout)
         if check:
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
 
     return run
-
-
-def edited(path: Path, old: str, new: str) -> str:
-    """Replace a text in a file, once; returns what the file was."""
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    return text
 
 
 # Chromium as Debian ships it; it needs a profile folder of its own and no sandbox inside containers.

@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 import timm
 from catalogue import note
-from clones import ROOT
-from conftest import edited
+from clones import ROOT, edited
 
 from pipeline.ahead.forecast import PROVENANCE, Places, epochs_of, forecast
 from pipeline.ahead.obstacles import networks_of_timm, obstacles

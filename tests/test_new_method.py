@@ -3,7 +3,7 @@
 import re
 
 import pandas as pd
-from conftest import edited
+from clones import edited
 
 DUMMY = '''
 """Every weight to a multiple of a half."""

@@ -9,8 +9,7 @@ import hypothesis
 import hypothesis.strategies as some
 import pytest
 from catalogue import note
-from clones import ROOT
-from conftest import edited
+from clones import ROOT, edited
 from dvc.utils.serialize import YAMLFileCorruptedError
 from dvc.utils.serialize import parse_yaml as as_dvc_reads
 

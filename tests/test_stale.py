@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import edited
+from clones import edited
 
 FIXING = {"fix", "repeats", "sweep", "variants", "explore"}
 PACKED = {"pack", "home"}

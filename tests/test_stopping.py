@@ -20,6 +20,13 @@ def work() -> None:
 
 run(work)
 """
+IMPORTING = """
+import time
+import stages
+
+print("begun", flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -27,8 +34,8 @@ def started(tmp_path):
     """Start a stage that works for a minute; under a program that is called dvc where `by_dvc`."""
     processes = []
 
-    def start(*, by_dvc=False):
-        (tmp_path / "stage.py").write_text(STAGE)
+    def start(program=STAGE, *, by_dvc=False):
+        (tmp_path / "stage.py").write_text(program)
         command = [sys.executable, str(tmp_path / "stage.py")]
         environment = clean_environment() | {"PYTHONPATH": str(ROOT)}
         if by_dvc:
@@ -58,9 +65,10 @@ def test_a_signal_ends_a_stage_in_one_line(started, number, code):
     assert process.returncode == code
 
 
-def test_a_stage_ends_with_its_dvc(started):
+@pytest.mark.parametrize("program", [STAGE, IMPORTING], ids=["at work", "while it imports torch"])
+def test_a_stage_ends_with_its_dvc(started, program):
     """Killed, `dvc` cannot stop it: it would work on beside the next one."""
-    dvc = started(by_dvc=True)
+    dvc = started(program, by_dvc=True)
     (stage,) = psutil.Process(dvc.pid).children(recursive=True)
     os.kill(dvc.pid, signal.SIGKILL)
     psutil.wait_procs([stage], timeout=10)

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 import torch
-from clones import files_of
-from conftest import edited
+from clones import edited, files_of
 from safetensors.torch import load_file, save_file
 
 from stages.common.cli import run

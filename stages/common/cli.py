@@ -13,7 +13,7 @@ import typer
 
 from pipeline.base.errors import InputError
 from pipeline.base.settings import parse_yaml
-from stages.common.stopping import Stopped, stop_with_dvc, stoppable
+from stages.common.stopping import Stopped, stoppable
 
 Changes = Annotated[list[str], typer.Option("--set", help="key=value instead of the one in params.yaml; repeatable.")]
 Stage = Annotated[
@@ -55,7 +55,6 @@ def run(stage: Callable[..., None]) -> None:
 
     @functools.wraps(stage)
     def guarded(*arguments: object, **options: object) -> None:
-        stop_with_dvc()
         try:
             with stoppable():
                 stage(*arguments, **options)

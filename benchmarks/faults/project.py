@@ -1,0 +1,150 @@
+"""A finished clone with the tiny profile, copies of it, and one stage of a copy run again by DVC and compared."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import yaml
+from filelock import FileLock
+
+from benchmarks.faults.finding import Bench
+from tests.clones import clean_environment, copy_clone, edited, files_of, make_clone, run_in
+
+STAGES = ("data", "pretrain", "fix", "quantise@apot-3", "home", "pack", "report", "track")
+# One thread, so that two copies do not slow each other; sums are rounded differently with another number.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+CLOCK = "timing.json"  # the file of a run that is new each time
+
+
+def finished(bench: Bench) -> Path:
+    """A clone in which `dvc repro` has run, with a checkpoint after every epoch; for copying. Made once in a folder."""
+    folder = bench.folder / "finished"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            half = bench.folder / "half-finished"
+            shutil.rmtree(half, ignore_errors=True)
+            make_clone(half)
+            edited(half / "pipeline/training/checkpoint.py", "SECONDS_BETWEEN = 30.0", "SECONDS_BETWEEN = 0.0")
+            done = run_in(half, "git commit --quiet --all --message checkpoints && dvc repro", ENVIRONMENT)
+            if done.returncode:
+                raise SystemExit(f"dvc repro failed:\n{done.stdout}\n{done.stderr}")
+            half.rename(folder)
+            move_database(folder, half)
+    return folder
+
+
+def move_database(clone: Path, was: Path) -> None:
+    """MLflow's database of a clone that was moved holds the absolute paths of its artifacts."""
+    with closing(sqlite3.connect(clone / "mlflow.db")) as connection, connection:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.execute(f"update {table} set {column} = replace({column}, ?, ?)", (was.as_uri(), clone.as_uri()))
+
+
+def fresh(bench: Bench, name: str) -> Path:
+    """A copy of the finished clone, without DVC's cache of runs: it would bring back what a stage should make."""
+    folder = bench.folder / name
+    shutil.rmtree(folder, ignore_errors=True)
+    copy_clone(finished(bench), folder)
+    shutil.rmtree(folder / ".dvc/cache/runs", ignore_errors=True)
+    return folder
+
+
+def forget(clone: Path, stage: str) -> None:
+    """What would spare DVC the work of a stage: its cache of runs; of `track`, what MLflow has."""
+    shutil.rmtree(clone / ".dvc/cache/runs", ignore_errors=True)
+    if stage == "track":
+        for path in clone.glob("mlflow.db*"):
+            path.unlink()
+        shutil.rmtree(clone / "mlartifacts", ignore_errors=True)
+
+
+def outputs(clone: Path, stage: str) -> dict[str, str]:
+    """Checksums of what a stage has made, by path, its clocks aside; of `track`, the runs that MLflow has."""
+    if stage == "track":
+        return logged(clone)
+    locked = yaml.safe_load((clone / "dvc.lock").read_text())["stages"][stage]["outs"]
+    found = {}
+    for out in locked:
+        for name, checksum in files_of(clone / out["path"]).items():
+            path = clone / out["path"] / name
+            if path.name != CLOCK:
+                found[f"{out['path']}/{name}"] = _without_seconds(path) if path.suffix == ".csv" else checksum
+    return found
+
+
+def _without_seconds(path: Path) -> str:
+    """The checksum of a table without its columns of seconds."""
+    table = pd.read_csv(io.BytesIO(path.read_bytes()), dtype=str)
+    kept = table[[name for name in table if "seconds" not in str(name)]]
+    return hashlib.sha256(kept.to_csv(index=False).encode()).hexdigest()
+
+
+def logged(clone: Path) -> dict[str, str]:
+    """Of every key how many finished runs have it; and the number of runs that are open or failed."""
+    query = (
+        "select coalesce(tags.value, ''), status, count(*) from runs left join tags on runs.run_uuid = tags.run_uuid "
+        "and tags.key = 'wfn.key' where lifecycle_stage = 'active' group by 1, 2"
+    )
+    with closing(sqlite3.connect(clone / "mlflow.db")) as connection:
+        return {f"{status} {key}": str(count) for key, status, count in connection.execute(query)}
+
+
+def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """What is missing, new or different."""
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+@contextmanager
+def at_work(clone: Path, stage: str) -> Iterator[tuple[subprocess.Popen[bytes], psutil.Process]]:
+    """DVC that runs one stage again, and the stage's process, which has just begun. Ended at the end, killed or not."""
+    command = [str(clone / ".venv/bin/dvc"), "repro", "--single-item", "--force", stage]
+    log = clone.with_name(f"{clone.name}.log")
+    with log.open("w") as said, subprocess.Popen(
+        command, cwd=clone, env=clean_environment() | ENVIRONMENT, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+    ) as dvc:  # fmt: skip
+        try:
+            yield dvc, _stage_of(dvc, log)
+        finally:
+            if dvc.poll() is None:
+                dvc.kill()
+
+
+def _stage_of(dvc: subprocess.Popen[bytes], log: Path) -> psutil.Process:
+    while dvc.poll() is None:
+        for child in psutil.Process(dvc.pid).children(recursive=True):
+            if is_stage(child):
+                return child
+        time.sleep(0.005)
+    raise SystemExit(f"dvc ended before its stage began:\n{log.read_text()}")
+
+
+def is_stage(process: psutil.Process) -> bool:
+    """Whether a process is Python with one of our stages."""
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return False
+    return len(words) > 2 and words[1] == "-m" and words[2].startswith("stages.")
+
+
+def stages_in(clone: Path) -> list[psutil.Process]:
+    """Processes of stages that work in a clone."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if is_stage(process) and Path(process.cwd()) == clone:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
