@@ -16,13 +16,11 @@ PYTEST = OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses 2 --dist loadfile --no-l
 # One network of few values, its packed file and its page: of the profile that params.yaml names, or of your own pictures,
 # with PICTURES=folder (a folder in it for every class) and MODEL=name of a timm model.
 home: .venv
-	@$(RUN) python -m stages.own
-	@$(RUN) python -m stages.check --home
-	$(RUN) dvc repro home
+	@$(RUN) python -m stages.repro --home
 
+# One command makes results in a clone at a time: a second one waits, and says for whom.
 repro: .venv
-	@$(RUN) python -m stages.check
-	$(RUN) dvc repro
+	@$(RUN) python -m stages.repro
 	@echo "Results: open reports/*/index.html; runs in MLflow: make ui"
 
 # Without the tests that need a finished `make repro`, and without other slow ones; fewer random examples.

@@ -12,15 +12,13 @@ from pipeline.base.results import write_files
 from pipeline.base.settings.reading import PARAMS_FILE, PROFILES, load_settings
 from stages.common.cli import run
 
+Pictures = Annotated[Path | None, Option(envvar="PICTURES", help="A folder with a folder of pictures a class.")]
+Model = Annotated[str | None, Option(envvar="MODEL", help="An image classifier of timm.")]
+
 PATTERN, OWN = PROFILES / "custom.yaml", PROFILES / "own.yaml"
 
 
-def own(
-    pictures: Annotated[
-        Path | None, Option(envvar="PICTURES", help="A folder with a folder of pictures a class.")
-    ] = None,
-    model: Annotated[str | None, Option(envvar="MODEL", help="An image classifier of timm.")] = None,
-) -> None:
+def own(pictures: Pictures = None, model: Model = None) -> None:
     """Write profiles/own.yaml for these pictures, or change what it says of them, and choose it in params.yaml."""
     if pictures is not None:
         if not pictures.expanduser().is_dir():

@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import sys
+import threading
 from functools import partial
 from types import ModuleType
 
@@ -212,18 +213,25 @@ def test_what_looks_on_is_loaded_and_does_not_count():
     assert not any(name.startswith(("pipeline/watching/", "tests/", ".venv/")) for name in found)
 
 
-def test_two_processes_at_the_same_work(kept, settings, fabric):
-    """The second one is told; after the first one has gone, it may."""
+def test_two_processes_at_the_same_work(kept, settings, fabric, capsys):
+    """The second one waits and says so, and begins when the first one has gone; other work need not wait."""
+    begun = threading.Event()
+
+    def second():
+        with resumable(fabric, settings.of_fixing(), []):
+            begun.set()
+
+    waiting = threading.Thread(target=second, daemon=True)
     with resumable(fabric, settings.of_fixing(), []):
-        with (
-            pytest.raises(InputError, match="another process does this work already"),
-            resumable(fabric, settings.of_fixing(), []),
-        ):
-            pass
         with resumable(fabric, settings.of_baseline(), []):
             pass
-    with resumable(fabric, settings.of_fixing(), []):
-        pass
+        waiting.start()
+        assert not begun.wait(1)
+    assert begun.wait(20)
+    waiting.join()
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"waiting for another process that does this work already: .*\.lock\n", said), said
+    assert list(kept.iterdir()) == []
 
 
 def test_a_checkpoint_holds_no_program(kept, settings, fabric):

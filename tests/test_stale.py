@@ -42,6 +42,7 @@ EDITS = {
     "stages/pack.py": {"pack"},
     "stages/home.py": {"home"},
     "stages/own.py": set(),
+    "stages/repro.py": set(),
     "stages/track.py": set(),
     # What others leave beside the code.
     "wfn/method/__pycache__/walk.cpython-313.pyc": set(),

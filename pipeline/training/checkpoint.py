@@ -22,7 +22,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
-from pipeline.base.errors import InputError, first_line
+from pipeline.base.errors import first_line
 from pipeline.base.results import repository, write_files
 
 FOLDER = ".ckpt"
@@ -30,6 +30,7 @@ STATE = "state.pt"  # its digest, then what torch wrote
 DIGEST_BYTES = 32
 # An epoch that ends sooner after the last checkpoint is not worth one.
 SECONDS_BETWEEN = 30.0
+WAITS = 10.0  # seconds for another process at the same work, before this one's processes hear of each other
 CODE = Path(__file__).parents[2]
 PACKAGES = ("wfn", "pipeline", "stages")
 NOT_DECIDING = {CODE / "pipeline" / "watching", CODE / "wfn" / "packed"}
@@ -123,34 +124,48 @@ class Checkpoint:
 
 @contextmanager
 def resumable(fabric: Fabric, settings: Mapping[str, Any], inputs: Sequence[Path]) -> Iterator[Checkpoint]:
-    """The checkpoint of the work inside, which is removed when that has ended well.
-
-    Raises InputError where another process is at the same work: what a killed command has left running, for example.
-    """
+    """The checkpoint of the work inside, which is removed when that has ended well."""
     folder = repository() / FOLDER / checkpoint_name(settings, inputs)
-    lock = FileLock(f"{folder}.lock")
+    with _alone(fabric, folder):
+        checkpoint = Checkpoint(folder, fabric)
+        try:
+            yield checkpoint
+            if fabric.is_global_zero:
+                shutil.rmtree(folder, ignore_errors=True)
+        except Exception:
+            raise
+        except BaseException:  # told to stop
+            checkpoint.save_now()
+            raise
+
+
+@contextmanager
+def _alone(fabric: Fabric, folder: Path) -> Iterator[None]:
+    """Inside, no other command is at the work that this folder is for: one that comes second waits, and says so.
+
+    It may be another queued experiment that shares a stage with this one, or what a killed command has left running.
+    """
+    lock, said = FileLock(f"{folder}.lock"), False
     if fabric.is_global_zero:
         folder.parent.mkdir(exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(
-                f"{lock.lock_file}: another process does this work already; wait for it, or stop it"
-            ) from None
-    checkpoint = Checkpoint(folder, fabric)
+    while not fabric.broadcast(fabric.is_global_zero and _taken(lock, WAITS if said else 0.0)):
+        if not said and fabric.is_global_zero:
+            print(f"waiting for another process that does this work already: {lock.lock_file}", file=sys.stderr)
+        said = True
     try:
-        yield checkpoint
-        if fabric.is_global_zero:
-            shutil.rmtree(folder, ignore_errors=True)
-    except Exception:
-        raise
-    except BaseException:  # told to stop
-        checkpoint.save_now()
-        raise
+        yield
     finally:
         if fabric.is_global_zero:
+            Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: who waits for this file tries a new one
             lock.release()
-            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _taken(lock: FileLock, seconds: float) -> bool:
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    return True
 
 
 class Runs:
@@ -177,15 +192,16 @@ class Runs:
 def several_runs(fabric: Fabric, out: Path, settings: Mapping[str, Any], inputs: Sequence[Path]) -> Iterator[Runs]:
     """The runs of the work inside: kept with the checkpoints until all are there, then moved to `out`."""
     folder = repository() / FOLDER / f"{checkpoint_name(settings, inputs)}.runs"
-    if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-    fabric.barrier()
-    yield Runs(folder, fabric)
-    if fabric.is_global_zero:
-        shutil.rmtree(out, ignore_errors=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(folder, out)
-    fabric.barrier()
+    with _alone(fabric, folder):
+        if fabric.is_global_zero:
+            folder.mkdir(exist_ok=True)
+        fabric.barrier()
+        yield Runs(folder, fabric)
+        if fabric.is_global_zero:
+            shutil.rmtree(out, ignore_errors=True)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(folder, out)
+        fabric.barrier()
 
 
 def random_states() -> dict[str, Any]:

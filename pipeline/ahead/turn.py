@@ -1,0 +1,75 @@
+"""One `dvc repro` at a time in a clone: who comes second waits, and says for whom."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+LOCK = Path(".dvc", "tmp", "repro.lock")
+LOOKS_EVERY = 0.5  # seconds
+# Experiments that DVC queues, or runs in folders of their own, leave the clone's files alone.
+ELSEWHERE = {"--queue", "--run-all", "--temp"}
+
+
+def take_turn(clone: Path, say: Callable[[str], None]) -> None:
+    """Wait until nothing else makes results in this clone, after one line that names it; then hold the clone's lock.
+
+    The lock is the system's: it stays with this process, also when that becomes another program (`os.exec`), and goes
+    with it, however it ends. A `dvc repro` or `dvc exp run` by hand has no such lock, and is looked for.
+    """
+    path = clone / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    said = False
+    while other := _other(lock, clone.resolve()):
+        if not said:
+            say(f"{other} is at work in this clone; waiting until it has ended")
+        said = True
+        time.sleep(LOOKS_EVERY)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    os.set_inheritable(lock, True)
+
+
+def _other(lock: int, clone: Path) -> str:
+    """Who makes results in the clone, for people; empty once the lock is ours and nobody does."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        number = os.pread(lock, 20, 0).decode()
+        return _named(int(number)) if number.isdecimal() else "another process"
+    return next((_named(each.pid) for each in psutil.process_iter() if _makes_results(each, clone)), "")
+
+
+def _makes_results(process: psutil.Process, clone: Path) -> bool:
+    """Whether a process is DVC making the results of this clone, in its own folders."""
+    try:
+        command = _dvc_command(process)
+        if command[:1] != ["repro"] and (command[:2] != ["exp", "run"] or ELSEWHERE & {*command}):
+            return False
+        folder = Path(process.cwd())
+    except psutil.Error:  # another user's, or just ended
+        return False
+    return clone in (folder, *folder.parents) and clone / LOCK.parent not in folder.parents
+
+
+def _dvc_command(process: psutil.Process) -> list[str]:
+    """What DVC is asked for by a process; empty for any that is not DVC."""
+    words = process.cmdline()
+    return next((words[place + 1 :] for place, word in enumerate(words[:3]) if Path(word).name == "dvc"), [])
+
+
+def _named(number: int) -> str:
+    """A process, what it has been started as, and the stage that it is at."""
+    try:
+        process = psutil.Process(number)
+        command = " ".join(["dvc", *_dvc_command(process)]) if _dvc_command(process) else "make"
+        stages = [stage for child in process.children() if (stage := child.environ().get("DVC_STAGE"))]
+    except psutil.Error:  # another user's, or just ended
+        return f"process {number}"
+    return f"process {number} ({', at stage '.join([command, *stages[:1]])})"

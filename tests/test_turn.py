@@ -1,0 +1,90 @@
+"""Commands that make results in one clone, one at a time: who waits for whom, and that nobody waits for the dead."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+from clones import ROOT
+
+from pipeline.ahead.turn import LOCK
+
+# Takes its turn and then, as `make repro` becomes `dvc repro`, becomes another program.
+MAKE = """
+import os, sys
+from pathlib import Path
+from pipeline.ahead.turn import take_turn
+take_turn(Path(), lambda line: print(line, flush=True))
+print("works", flush=True)
+os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(60)"])
+"""
+
+
+@contextmanager
+def started(folder, *command):
+    """A process in a folder, killed at the end."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def make(folder):
+    return started(folder, sys.executable, "-c", MAKE)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_the_second_one_waits_and_says_for_whom(tmp_path, end):
+    with make(tmp_path) as first, make(tmp_path) as second:
+        lines = {process: process.stdout.readline() for process in (first, second)}
+        other = first if lines[first] == "works\n" else second
+        waits = second if other is first else first
+        assert lines[other] == "works\n"
+        assert lines[waits] in (
+            f"process {other.pid} (make) is at work in this clone; waiting until it has ended\n",
+            "another process is at work in this clone; waiting until it has ended\n",  # it has just begun
+        )
+        os.kill(other.pid, end)
+        other.wait()
+        assert waits.stdout.readline() == "works\n"
+        assert (tmp_path / LOCK).read_text() == str(waits.pid)
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "counts"),
+    [
+        ("repro fix", "", True),
+        ("exp run -S delta=0.02", "stages", True),
+        ("exp run --run-all", "", False),
+        ("exp run --temp", "", False),
+        ("exp show", "", False),
+        ("repro", ".dvc/tmp/exps/one", False),
+        ("repro", "../elsewhere", False),
+    ],
+)
+def test_dvc_by_hand(tmp_path, words, where, counts):
+    """It is known by its command and its folder; a `dvc` that does nothing but sleep stands for it."""
+    clone = tmp_path / "clone"
+    folder = clone / where
+    for each in (clone, folder):
+        each.mkdir(parents=True, exist_ok=True)
+    program = tmp_path / "dvc"
+    program.write_text("import time; print('here', flush=True); time.sleep(60)")
+    with started(folder, sys.executable, program, *words.split()) as dvc:
+        assert dvc.stdout.readline() == "here\n"
+        with make(clone) as process:
+            line = process.stdout.readline()
+            if not counts:
+                assert line == "works\n"
+                return
+            assert line.startswith(f"process {dvc.pid} (dvc {words}) is at work in this clone")
+            dvc.kill()
+            dvc.wait()
+            began = time.monotonic()
+            assert process.stdout.readline() == "works\n"
+            assert time.monotonic() - began < 5
