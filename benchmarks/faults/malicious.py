@@ -160,8 +160,8 @@ def of_safetensors(content: bytes) -> dict[str, bytes]:
         "a header of 2**63 bytes": joined_safetensors(header, body, 2**63),
         "a header of lists 100,000 deep": joined_safetensors(b'{"a":' + b"[" * 100_000, body),
         "a header of 20 MB": joined_safetensors({"__metadata__": {"x": "y" * 20_000_000}}, b""),
-        "300,000 tensors of no bytes": joined_safetensors(
-            {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(300_000)}, b""
+        "100,000 tensors of no bytes": joined_safetensors(
+            {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(100_000)}, b""
         ),
         "2**40 values": with_first(shape=[2**20, 2**20]),
         "values beyond the end": with_first(data_offsets=[0, 2**40]),
