@@ -14,6 +14,7 @@ from torch import Tensor
 
 from wfn.files.tensors.errors import TensorError
 from wfn.files.tensors.kinds import OLD_TORCH, PACKED, SAFETENSORS, TORCH, what_is, why_no_safetensors
+from wfn.files.tensors.nesting import too_nested
 from wfn.files.tensors.unwrap import STANDS_FOR, Unwrapped, unwrap
 
 FORMS = "a .safetensors file, or one that torch.save wrote"
@@ -84,6 +85,14 @@ def _torch(path: Path, kind: str) -> object:
     programs = [name for name in unknown if _runs(name)]
     if programs:
         raise TensorError(path, f"a pickle that would run {programs[0]} when read; it was not run, nor read")
+    try:
+        nested = too_nested(path, kind == TORCH)
+    except OSError:
+        raise
+    except Exception:  # whatever a damaged file makes of it
+        raise TensorError(path, "a torch file that was cut short, or is damaged; fetch it again") from None
+    if nested:
+        raise TensorError(path, "a pickle whose tuples lie in each other without end; it was not read")
     try:
         known = torch.serialization.safe_globals([(_stand_in(name), name) for name in unknown])
         with known, warnings.catch_warnings(), path.open("rb") as file:  # of a path, torch looks at the ending
