@@ -1,8 +1,17 @@
 """What is wrong with a packed file, and what others' errors say."""
 
+LONGEST = 1000  # characters of a message
+
 
 class PackedError(ValueError):
-    """A file that is no packed file, is damaged, or says what it must not; the message is one line."""
+    """A file that is no packed file, is damaged, or says what it must not.
+
+    The message is one line that a terminal shows as it is, whatever names the file has.
+    """
+
+    def __init__(self, message: str) -> None:
+        shown = "".join(each if each.isprintable() else "?" for each in message[: LONGEST + 1])
+        super().__init__(shown if len(message) <= LONGEST else f"{shown[:LONGEST]}...")
 
 
 def first_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wfn.packed.decode import tensors
-from wfn.packed.errors import PackedError
+from wfn.packed.errors import PackedError, first_line
 from wfn.packed.file import Source, reading
 from wfn.picture import plain_picture
 from wfn.stem import replace_stem
@@ -24,7 +24,8 @@ ARGUMENTS = (
 )
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 KEYS = ("timm", "arguments", "stem", "classes", "input")
-MAX_SIDE = 1 << 14  # of a picture
+MAX_SIDE, MAX_PIXELS = 1 << 14, 1 << 24  # of a picture
+FLOAT32_TINY, FLOAT32_MAX = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 
 
 def load(source: Source, *, limit: int | None = None) -> nn.Module:
@@ -75,8 +76,9 @@ def _create(network: Mapping[str, Any]) -> nn.Module:
 
     try:
         model = timm.create_model(network["timm"], pretrained=False, **network["arguments"])
-    except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, KeyError) as error:
-        raise PackedError(f"timm cannot build {network['timm']} ({' '.join(str(error).split())[:200]})") from None
+    except Exception as error:  # whatever arguments of other types and sizes make of timm
+        said = " ".join(first_line(error).split())[:200]
+        raise PackedError(f"timm cannot build {network['timm']} ({said})") from None
     if network["stem"] is not None:
         try:
             replace_stem(model, **network["stem"])
@@ -186,15 +188,25 @@ def _input(given: Any) -> dict[str, Any] | None:
     for key in ("mean", "std"):
         numbers = given[key]
         fitting = isinstance(numbers, list) and len(numbers) == given["channels"]
-        if not fitting or not all(type(each) in (int, float) for each in numbers) or (key == "std" and 0 in numbers):
+        if not fitting or not all(_is_number(each, key == "std") for each in numbers):
             raise PackedError(f"network.input.{key}: a number for each channel is needed")
     pairs = {key: given[key] for key in ("crop", "squash") if key in given}
     for key, pair in pairs.items():
         if not isinstance(pair, list) or len(pair) != 2:
             raise PackedError(f"network.input.{key}: height and width are needed")
     sides = {key: [_side(side, f"network.input.{key}", MAX_SIDE) for side in pair] for key, pair in pairs.items()}
+    for key, (height, width) in sides.items():
+        if height * width > MAX_PIXELS:
+            raise PackedError(f"network.input.{key} = {height} x {width}: allowed: {MAX_PIXELS:,} pixels at most")
     shorter = {"shorter": _side(given["shorter"], "network.input.shorter", MAX_SIDE)} if "shorter" in given else {}
     return {**given, **sides, **shorter}
+
+
+def _is_number(value: Any, divides: bool) -> bool:
+    """Whether a value is a number of JSON that float32 holds, too, and divides others there."""
+    if type(value) not in (int, float) or not -FLOAT32_MAX <= value <= FLOAT32_MAX:
+        return False
+    return not divides or abs(value) >= FLOAT32_TINY
 
 
 def _side(value: Any, where: str, most: int) -> int:

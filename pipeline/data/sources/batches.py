@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import InputError, first_line
 from pipeline.data.sources.naming import first_of, several, shown
+from pipeline.data.sources.pickled import unpickle
 from pipeline.data.sources.root import Root, visible
 from pipeline.data.sources.source import Arrays, Labels, Parts
 
 ROW = 3072  # 3 x 32 x 32
 USUAL = 5  # batches of training images
-# Where NumPy of one version or the other keeps what makes an array, or a number, of a pickle.
-MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
-NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
+MOST = 1 << 31  # classes
+DIGITS = 100  # of a number that is shown
 
 
 class Form(NamedTuple):
@@ -75,34 +75,13 @@ def form_of(folder: Path) -> Form | None:
     return None
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Reads pickled NumPy arrays in plain containers, and refuses everything else: a pickle can run any program."""
-
-    ALLOWED = {  # noqa: RUF012
-        ("_codecs", "encode"),
-        ("numpy", "dtype"),
-        ("numpy", "ndarray"),
-        *((module, name) for module in MULTIARRAY for name in ("_reconstruct", "scalar")),
-        *((module, "_frombuffer") for module in NUMERIC),
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"holds {module}.{name}; only arrays are read")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
 def _unpickle(path: Path) -> dict[str, Any]:
     """The dictionary in a file, whether its keys are bytes, as in Python 2, or texts."""
     try:
-        with path.open("rb") as file:
-            content = _ArraysOnly(file, encoding="bytes").load()
-        if not isinstance(content, dict):
-            raise pickle.UnpicklingError("holds no dictionary")
-        return {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
+        return {key.decode() if isinstance(key, bytes) else key: value for key, value in unpickle(path).items()}
     except FileNotFoundError:
         raise InputError(f"{shown(path)}: no such file; CIFAR's python batches have one") from None
-    except Exception as error:  # whatever a damaged file makes of the unpickler
+    except (OSError, pickle.UnpicklingError, UnicodeDecodeError) as error:
         raise InputError(f"{shown(path)}: not one of CIFAR's python batches: {shown(first_line(error))}") from error
 
 
@@ -111,9 +90,13 @@ def _names(content: dict[str, Any], key: str) -> list[str]:
     if not isinstance(names, list | tuple) or not names:
         raise InputError(f"has no list of names of classes, {key}")
     try:
-        return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+        known = [name.decode() if isinstance(name, bytes) else name for name in names]
     except UnicodeDecodeError:
         raise InputError(f"{key}: a name is no UTF-8") from None
+    others = [type(name).__name__ for name in known if not isinstance(name, str)]
+    if others:
+        raise InputError(f"{key} has {several(others)}; allowed: texts")
+    return known
 
 
 def _batch(content: dict[str, Any], key: str, classes: int) -> tuple[NDArray[np.uint8], Labels]:
@@ -133,13 +116,16 @@ def _batch(content: dict[str, Any], key: str, classes: int) -> tuple[NDArray[np.
 
 
 def _hashable(value: Any) -> Any:
+    """What stands for a value in a message; Python writes no number of thousands of digits."""
+    if isinstance(value, int) and abs(value) >= 10**DIGITS:
+        return f"a number of more than {DIGITS} digits"
     return value if isinstance(value, int | float | np.number | bytes | str) else type(value).__name__
 
 
 def _is_class(value: Any, classes: int) -> bool:
-    """Whether a value is the number of a class; of names that are missing, no number is beyond the last."""
+    """Whether a value is the number of a class; of names that are missing, hardly any number is beyond the last."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return whole and 0 <= value < (classes or np.inf)
+    return bool(whole and 0 <= value < (classes or MOST))
 
 
 def _said(value: Any) -> str:

@@ -15,7 +15,7 @@ from pipeline.base.errors import InputError
 from pipeline.data.sources.naming import several, shown
 from pipeline.data.sources.parts import Roles
 from pipeline.data.sources.source import Labels, Parts
-from pipeline.data.sources.values import classes_of
+from pipeline.data.sources.values import LONGEST_LABEL, classes_of
 from wfn.picture import open_picture
 
 # Of several columns that could be meant, the one that is called so.
@@ -110,7 +110,8 @@ def from_rows(key: str, found: Mapping[str, Any], chosen: Roles, columns: Column
     if hasattr(feature, "names"):
         classes, labels = list(feature.names), [values.astype(np.int64) for values in written]
     else:
-        classes, labels, more = classes_of(f"{key}, {columns.label}", [_plain(values) for values in written])
+        where = f"{key}, {columns.label}"
+        classes, labels, more = classes_of(where, [_plain(where, values) for values in written])
         notes += more
     sources = [
         Rows(f"{key}, {name}", classes, mine, _undecoded(found[name], columns.image))
@@ -119,8 +120,14 @@ def from_rows(key: str, found: Mapping[str, Any], chosen: Roles, columns: Column
     return Parts(sources[0], sources[1] if len(sources) > 1 else None, notes)
 
 
-def _plain(values: Any) -> Any:
-    return values.astype(str) if values.dtype == object else values
+def _plain(key: str, values: Any) -> Any:
+    """Labels as an array of numbers or of texts, which has as many characters for each as the longest has."""
+    if values.dtype != object:
+        return values
+    longest = max(map(len, values), default=0)
+    if longest > LONGEST_LABEL:
+        raise InputError(f"{key}: a label of {longest:,} characters; allowed: at most {LONGEST_LABEL:,}")
+    return values.astype(str)
 
 
 def _undecoded(rows: Any, image: str) -> Any:

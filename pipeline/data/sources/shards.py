@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.base.errors import first_line
 from pipeline.data.sources.naming import first_of, several, shown
 from pipeline.data.sources.parts import by_part, files_of, roles
 from pipeline.data.sources.root import LEFT_BEHIND, Root
 from pipeline.data.sources.source import Labels, Parts
-from pipeline.data.sources.values import classes_of
+from pipeline.data.sources.values import LONGEST_LABEL, classes_of
 
 ENDING = ".tar"
 BLOCK = 512  # bytes; a tar file ends in blocks of zeros
 LABELS = ("cls", "json", "txt")  # the first that has any
+NUMBER = re.compile(r"-?\d{1,18}")  # that 64 bits hold
 NAMES_OF_CLASSES = ("classes.txt", "classnames.txt")
 
 # Members of a sample by their endings, in small letters.
@@ -110,8 +113,8 @@ def _read(root: Root, paths: Sequence[Path]) -> dict[Path, list[Sample]]:
                 found = _grouped(tar)
                 _check_end(tar)
                 labels = _labels(found.values(), tar)
-        except (tarfile.TarError, OSError) as error:
-            damaged.append(f"{shown(root.inner(path))} ({shown(error)})")
+        except Exception as error:  # whatever a damaged file makes of tarfile
+            damaged.append(f"{shown(root.inner(path))} ({shown(first_line(error))})")
             continue
         samples = {name: _sample(fields, label) for (name, fields), label in zip(found.items(), labels, strict=True)}
         for name, sample in samples.items():
@@ -146,6 +149,8 @@ def _regular(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in tar:
         folders_and_name = member.name.split("/")
         left = folders_and_name[-1].startswith(".") or any(each.casefold() in LEFT_BEHIND for each in folders_and_name)
+        if member.size < 0:  # which tarfile follows back, and back again
+            raise tarfile.TarError(f"{member.name} has {member.size} bytes")
         if member.issparse():
             raise tarfile.TarError(f"{member.name} is stored with holes")
         if member.isreg() and not left:
@@ -188,6 +193,8 @@ def _labels(samples: Collection[Fields], tar: tarfile.TarFile) -> list[str | Non
 
 def _label(member: tarfile.TarInfo, ending: str, tar: tarfile.TarFile) -> str | None:
     """What a member says; None where that is no label."""
+    if ending != "json" and member.size > LONGEST_LABEL:
+        return None
     file = tar.extractfile(member)
     assert file is not None
     try:
@@ -195,16 +202,17 @@ def _label(member: tarfile.TarInfo, ending: str, tar: tarfile.TarFile) -> str | 
         if ending != "json":
             return text.strip() or None
         value: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     value = value.get("label", value.get("cls")) if isinstance(value, dict) else None
     is_label = isinstance(value, int | str) and not isinstance(value, bool)
-    return (str(value).strip() or None) if is_label else None
+    text = str(value).strip() if is_label and len(str(value)) <= LONGEST_LABEL else ""
+    return text or None
 
 
 def _classes(root: Root, written: Sequence[Sequence[str]]) -> tuple[list[str], list[Labels], list[str]]:
     """Names of classes and the numbers of labels: of names in a file beside the shards, or of what occurs."""
-    numbers = all(label.lstrip("-").isdecimal() for part in written for label in part)
+    numbers = all(NUMBER.fullmatch(label) for part in written for label in part)
     parts: list[NDArray[Any]] = [np.array(part, dtype=np.int64 if numbers else np.str_) for part in written]
     beside = next((root.folder / name for name in NAMES_OF_CLASSES if (root.folder / name).is_file()), None)
     if beside is None:

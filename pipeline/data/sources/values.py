@@ -12,6 +12,8 @@ from pipeline.base.errors import InputError
 from pipeline.data.sources.naming import several
 from pipeline.data.sources.source import Labels
 
+LONGEST_LABEL = 4096  # characters: an array of texts has as many for each of them as the longest has
+
 
 def classes_of(key: str, parts: Sequence[NDArray[Any]]) -> tuple[list[str], list[Labels], list[str]]:
     """Names of the classes, the number of each label's class, and what to know of it.

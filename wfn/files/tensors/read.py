@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import warnings
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from torch import Tensor
 
 from wfn.files.tensors.errors import TensorError
 from wfn.files.tensors.kinds import OLD_TORCH, PACKED, SAFETENSORS, TORCH, what_is, why_no_safetensors
+from wfn.files.tensors.nesting import too_nested
 from wfn.files.tensors.unwrap import STANDS_FOR, Unwrapped, unwrap
 
 FORMS = "a .safetensors file, or one that torch.save wrote"
 # What these have is no record of a training: a file that asks for it wants to run something.
 PROGRAMS = {"os", "posix", "nt", "sys", "subprocess", "runpy", "shutil", "importlib", "ctypes", "socket"}
+# What a file unfolds to, in bytes: parts of an archive may be compressed, and a tensor may be one value many times.
+LIMIT, LIMIT_PER_BYTE = 128 << 20, 32
 
 
 def read_tensors(path: Path) -> Unwrapped:
@@ -33,7 +37,32 @@ def read_tensors(path: Path) -> Unwrapped:
         raise TensorError(path, f"a packed file; wfn unpack {path.name} FILE.safetensors makes one that is read")
     if kind not in (TORCH, OLD_TORCH):
         raise TensorError(path, f"{kind}; needed: {FORMS}")
-    return unwrap(_torch(path, kind), path)
+    if kind == TORCH:
+        _check_size(path, _archived(path))
+    found = unwrap(_torch(path, kind), path)
+    _check_size(path, sum(map(_bytes, found.tensors.values())))
+    return found
+
+
+def _check_size(path: Path, unfolded: int) -> None:
+    allowed = LIMIT + LIMIT_PER_BYTE * path.stat().st_size
+    if unfolded > allowed:
+        raise TensorError(path, f"a torch file that unfolds to {unfolded:,} bytes; allowed for its length: {allowed:,}")
+
+
+def _archived(path: Path) -> int:
+    """Bytes of all that is in an archive, once it is no more compressed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except Exception:  # whatever a damaged archive makes of it
+        raise TensorError(path, "a torch file that is damaged; fetch it again") from None
+
+
+def _bytes(tensor: Tensor) -> int:
+    """Bytes of a tensor in which each value has its own; 0 for one that is no array of values."""
+    plain = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_meta
+    return tensor.numel() * tensor.element_size() if plain else 0
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -56,6 +85,14 @@ def _torch(path: Path, kind: str) -> object:
     programs = [name for name in unknown if _runs(name)]
     if programs:
         raise TensorError(path, f"a pickle that would run {programs[0]} when read; it was not run, nor read")
+    try:
+        nested = too_nested(path, kind == TORCH)
+    except OSError:
+        raise
+    except Exception:  # whatever a damaged file makes of it
+        raise TensorError(path, "a torch file that was cut short, or is damaged; fetch it again") from None
+    if nested:
+        raise TensorError(path, "a pickle whose tuples lie in each other without end; it was not read")
     try:
         known = torch.serialization.safe_globals([(_stand_in(name), name) for name in unknown])
         with known, warnings.catch_warnings(), path.open("rb") as file:  # of a path, torch looks at the ending

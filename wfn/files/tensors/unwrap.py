@@ -53,14 +53,20 @@ def _container(content: Mapping[object, object]) -> str | None:
             return key
     if any(isinstance(value, Tensor) for value in content.values()):
         return None
-    others = [key for key, value in content.items() if key not in OTHERS and _holds_tensors(value)]
+    holds = {number: _holds_tensors(value) for number, value in {id(each): each for each in content.values()}.items()}
+    others = [key for key, value in content.items() if key not in OTHERS and holds[id(value)]]
     return others[0] if len(others) == 1 and isinstance(others[0], str) else None
 
 
-def _holds_tensors(value: object, depth: int = DEEPEST) -> bool:
-    return isinstance(value, Mapping) and any(
-        isinstance(each, Tensor) or (depth > 1 and _holds_tensors(each, depth - 1)) for each in value.values()
-    )
+def _holds_tensors(value: object) -> bool:
+    """Whether a mapping has tensors, in mappings of it too. What several have in common is looked into once."""
+    level = [value] if isinstance(value, Mapping) else []
+    for _ in range(DEEPEST):
+        inside = {id(each): each for mapping in level for each in mapping.values()}.values()
+        if any(isinstance(each, Tensor) for each in inside):
+            return True
+        level = [each for each in inside if isinstance(each, Mapping)]
+    return False
 
 
 def _is_network(value: object) -> bool:
