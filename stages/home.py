@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from pipeline.base.results import CARD, METRICS, Run, read_json, read_run, to_json, writable, write_files
+from pipeline.base.results import (
+    CARD,
+    METRICS,
+    Run,
+    all_or_nothing,
+    read_json,
+    read_run,
+    to_json,
+    writable,
+    write_files,
+)
 from pipeline.base.settings import load_settings
 from pipeline.packing.packing import pack_run
 from pipeline.report.document import Results, report_files, with_size
@@ -20,10 +30,11 @@ def home(runs: Runs = None, out: Out = None) -> None:
     card = read_json(runs / DATA / CARD)
     made = {each.stage: read_run(runs / each.folder) for each in (baseline(), fixed(settings)[0])}
     trained, few = made.values()
-    pack_run(few, card, out / NETWORK)
-    trained, few = with_size(trained, None), with_size(few, out / NETWORK)
-    results = Results(trained, [few], made, card, out / NETWORK, commit())
-    write_files(out, report_files(settings, results) | {METRICS: to_json(headline(trained, few))})
+    with all_or_nothing(out) as staging:
+        pack_run(few, card, staging / NETWORK)
+        trained, few = with_size(trained, None), with_size(few, staging / NETWORK)
+        results = Results(trained, [few], made, card, staging / NETWORK, commit())
+        write_files(staging, report_files(settings, results) | {METRICS: to_json(headline(trained, few))})
     print(f"home: open {out / 'index.html'}")
 
 

@@ -1,6 +1,6 @@
 """Stage `pack`: every fixed or quantised network as a packed file, to take home."""
 
-from pipeline.base.results import CARD, read_json, read_run, to_json, writable, write_files
+from pipeline.base.results import CARD, all_or_nothing, read_json, read_run, to_json, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.packing.names import LIST, packed_name
 from pipeline.packing.packing import pack_run
@@ -15,14 +15,15 @@ def pack(runs: Runs = None, out: Out = None) -> None:
     card = read_json(runs / DATA / CARD)
     packed = [made for made in all_runs(settings) if not is_float(made)]
     listed = {}
-    for number, made in enumerate(packed, 1):
-        found, name = read_run(runs / made.folder), packed_name(made.folder)
-        listed[str(made.folder)] = entry = {"file": str(name), **pack_run(found, card, out / name)}
-        ratio = found.metrics["float_bytes"] / entry["bytes"]
-        note = "" if entry["network"] else ", tensors only: timm alone cannot build this network"
-        size = f"{entry['bytes'] / 1e6:.2f} MB, {ratio:.1f} x smaller"
-        print(f"pack: {number} of {len(packed)}: {out / name}, {size}{note}", flush=True)
-    write_files(out, {LIST: to_json(listed)})
+    with all_or_nothing(out) as staging:
+        for number, made in enumerate(packed, 1):
+            found, name = read_run(runs / made.folder), packed_name(made.folder)
+            listed[str(made.folder)] = entry = {"file": str(name), **pack_run(found, card, staging / name)}
+            ratio = found.metrics["float_bytes"] / entry["bytes"]
+            note = "" if entry["network"] else ", tensors only: timm alone cannot build this network"
+            size = f"{entry['bytes'] / 1e6:.2f} MB, {ratio:.1f} x smaller"
+            print(f"pack: {number} of {len(packed)}: {out / name}, {size}{note}", flush=True)
+        write_files(staging, {LIST: to_json(listed)})
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ import pandas as pd
 import yaml
 
 from benchmarks.faults.finding import Bench, Finding
-from tests.clones import clean_environment, copy_clone, files_of, make_clone, run_in
+from benchmarks.faults.project import finished
+from tests.clones import clean_environment, copy_clone, files_of, run_in
 
 TITLE = "Several commands at once"
 
@@ -80,21 +81,10 @@ def _environment() -> dict[str, str]:
     return clean_environment() | {"OMP_NUM_THREADS": "1"}
 
 
-def _finished(bench: Bench) -> Path:
-    """A clone in which `make repro` has run: that of the bench, to be copied."""
-    folder = bench.folder / "finished"
-    if not folder.exists():
-        make_clone(folder)
-        done = run_in(folder, "make repro", OMP_NUM_THREADS="1")
-        if done.returncode:
-            raise RuntimeError(f"make repro in {folder}:\n{done.stdout}{done.stderr}")
-    return folder.resolve()
-
-
 def _clone(bench: Bench, name: str) -> Path:
     """A copy of the finished clone that logs live at once."""
     clone = bench.folder / name
-    copy_clone(_finished(bench), clone)
+    copy_clone(finished(bench), clone)
     _edit(clone / "pipeline/watching/tracking.py", r"^LIVE_AFTER = [\d.]+", "LIVE_AFTER = 0.0")
     return clone
 
@@ -177,7 +167,7 @@ def _faults(clone: Path, commands: list[tuple[int, str]], expected: dict[str, st
 
 def two_makes(bench: Bench, target: str) -> Finding:
     """`make repro` or `make home`, twice at once or one soon after the other."""
-    expected = _results(_finished(bench))
+    expected = _results(finished(bench))
     chosen, faults = bench.choices(f"two makes {target}"), []
     for number in range(bench.tries):
         clone, pause = _undone(bench, f"{target}-{number}"), chosen.choice([0.0, chosen.uniform(0, 20)])
@@ -203,7 +193,7 @@ def _in_turn(said: list[tuple[int, str]], stages: list[str]) -> Iterator[str]:
 
 def first_make_killed(bench: Bench) -> Finding:
     """`make home` twice; the first one is killed with all that it has started, as if a person closed its window."""
-    expected = _results(_finished(bench))
+    expected = _results(finished(bench))
     chosen, faults = bench.choices("first killed"), []
     for number in range(bench.tries):
         clone, moment = _undone(bench, f"killed-{number}"), chosen.uniform(2, 20)

@@ -84,6 +84,19 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
             (Path(staging) / name).replace(folder / name)
 
 
+@contextmanager
+def all_or_nothing(out: Path) -> Iterator[Path]:
+    """An empty folder; what the work inside has put there is moved to `out` once that has ended well, else it goes."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
+        staging = Path(folder)
+        yield staging
+        for path in sorted(path for path in staging.rglob("*") if path.is_file()):
+            place = out / path.relative_to(staging)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
+
+
 def to_json(values: Mapping[str, Any]) -> bytes:
     """`values` as JSON for people and for diffs: indented, keys in the given order."""
     return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()

@@ -146,8 +146,6 @@ def _alone(fabric: Fabric, folder: Path) -> Iterator[None]:
     It may be another queued experiment that shares a stage with this one, or what a killed command has left running.
     """
     lock, said = FileLock(f"{folder}.lock"), False
-    if fabric.is_global_zero:
-        folder.parent.mkdir(exist_ok=True)
     while not fabric.broadcast(fabric.is_global_zero and _taken(lock, WAITS if said else 0.0)):
         if not said and fabric.is_global_zero:
             print(f"waiting for another process that does this work already: {lock.lock_file}", file=sys.stderr)
@@ -155,16 +153,19 @@ def _alone(fabric: Fabric, folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if fabric.is_global_zero:
+        if lock.is_locked:
             Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: who waits for this file tries a new one
             lock.release()
 
 
 def _taken(lock: FileLock, seconds: float) -> bool:
     try:
+        Path(lock.lock_file).parent.mkdir(exist_ok=True)
         lock.acquire(timeout=seconds)
     except Timeout:
         return False
+    except OSError as error:  # where nothing can be kept, the work goes on as it does without a checkpoint
+        print(f"warning: no checkpoints ({error.filename}: {error.strerror}); the work goes on", file=sys.stderr)
     return True
 
 
