@@ -5,14 +5,17 @@ from base64 import b64decode
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 from clones import ROOT
+from conftest import browser_page
 from PIL import Image
 from safetensors.numpy import save_file
 
+from benchmarks.faults.markup import Structure
 from pipeline.base.results import Run
 from pipeline.report import figures, formats, tables, weights
 from pipeline.report.document import DRAWN_ONLY, Results, report_files
@@ -455,6 +458,46 @@ def test_the_page_holds_everything_itself(files):
     assert "wfn.load(&quot;packed/mnist5k/fix.wfn&quot;)" in text
     assert "packed/mnist5k/fix.wfn: 0.44 MB (437,500 bytes) for 4.00 MB as float32" in text
     assert "25% of the weights meet nothing but padding" in text
+
+
+def with_names(settings, results, name):
+    """The report where data set, networks, methods, formats and files are called so."""
+    named = settings.model_copy(
+        update={
+            "data": settings.data.model_copy(update={"name": name}),
+            "model": settings.model.model_copy(update={"name": name}),
+        }
+    )
+    card = {**results.card, "name": name, "stored_as": {"train": {name: 4000}, "test": {name: 1000}}}
+    quantised = [dataclasses.replace(each, settings={**each.settings, "method": name}) for each in results.quantised]
+    return report_files(
+        named,
+        dataclasses.replace(results, card=card, file=Path(name), quantised=quantised, commit=name),
+    )
+
+
+def test_names_with_markup_are_text(settings, results, tmp_path):
+    """In the page, its pictures and their descriptions; and a browser runs nothing of them."""
+    hostile = """</style></script><script>window.harmed=1</script><img src=x onerror="window.harmed=1">&'%"""
+    files, plain = with_names(settings, results, hostile), with_names(settings, results, "a name")
+    page, same = (Structure(each["index.html"].decode()) for each in (files, plain))
+    assert page.elements == same.elements
+    assert sum(hostile in text for text in page.texts) >= 6
+    for name in files:
+        if name.endswith(".svg"):
+            drawn = ElementTree.fromstring(files[name])
+            assert not [
+                each for each in drawn.iter() if each.tag.rpartition("}")[2] in ("script", "img", "foreignObject")
+            ]
+            assert not [key for each in drawn.iter() for key in each.attrib if key.lower().startswith("on")]
+    (tmp_path / "index.html").write_bytes(files["index.html"])
+    with browser_page(tmp_path / "profile") as opened:
+        requests = []
+        opened.on("request", lambda request: requests.append(request.url))
+        opened.goto((tmp_path / "index.html").as_uri())
+        opened.locator("th button").first.click()
+        assert opened.evaluate("window.harmed") is None
+        assert [url for url in requests if not url.startswith("data:")] == [(tmp_path / "index.html").as_uri()]
 
 
 def test_the_page_shows_what_the_network_sees(settings, results, tmp_path):

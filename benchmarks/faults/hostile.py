@@ -27,6 +27,7 @@ TITLE = "Hostile input"
 SECONDS = 5.0  # for one file
 MEMORY = 768 << 20  # bytes beyond what the reading process has before its first file
 ROOT = Path(__file__).parents[2]
+READER = ["-m", "benchmarks.faults.hostile_reader"]
 START = 120.0  # seconds for imports
 
 
@@ -91,7 +92,7 @@ class Reader:
         places = {name: str(self._scratch / "cache") for name in ("HF_HOME", "HF_DATASETS_CACHE")}
         quiet = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.faults.hostile_reader"],
+            [sys.executable, *READER],
             cwd=self._scratch, env={**os.environ, **places, **quiet, "PYTHONPATH": str(ROOT)}, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip

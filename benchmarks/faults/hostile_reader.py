@@ -27,6 +27,7 @@ def readers(repository: Path) -> dict[str, Callable[[Path], object]]:
     import torch
     from PIL import Image
 
+    pillows_limit = Image.MAX_IMAGE_PIXELS
     import wfn
     from pipeline.base.settings import Data, Settings, load_settings
     from pipeline.data.memory import prepare
@@ -49,10 +50,12 @@ def readers(repository: Path) -> dict[str, Callable[[Path], object]]:
         prepare(Data.model_validate(settings.data.model_dump() | own | {"root": folder}), seed=0)
 
     def pictures(folder: Path) -> None:
+        Image.MAX_IMAGE_PIXELS = pillows_limit  # as `wfn predict` has it, which knows no data.max_megapixels
         try:
             for path in find_pictures([folder]):
                 read_picture(path, 3)
         finally:
+            Image.MAX_IMAGE_PIXELS = None
             images(folder)
 
     def packed(folder: Path) -> None:

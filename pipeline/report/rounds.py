@@ -54,6 +54,7 @@ def _centres(axes: Axes, iterations: pd.DataFrame) -> None:
     axes.set_ylim(bottom=0)
     budget = axes.twinx()
     budget.plot(numbers, iterations["delta_t"], marker="s", linestyle="--", color=COLOURS[1], label="budget")
+    budget.yaxis.label.set_parse_math(True)
     budget.set_ylabel(r"Budget $\delta_t$, mean relative distance")
     budget.set_ylim(bottom=0)
     budget.grid(visible=False)

@@ -23,6 +23,7 @@ STYLE: Any = {
     "legend.frameon": False,
     "svg.fonttype": "path",
     "svg.hashsalt": "weight-fixing",
+    "text.parse_math": False,  # names may have dollars in them
 }
 MARKERS = "os^DvP*X"
 
