@@ -10,10 +10,11 @@ import resource
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks.faults.finding import Bench, Finding
 from benchmarks.faults.project import CLOCK, ENVIRONMENT, STAGES, differences, forget, fresh, logged
@@ -109,7 +110,11 @@ def tracking(clone: Path) -> Finding:
 
 
 def work(
-    clone: Path, stage: str, out: Path | None, preexec_fn: Callable[[], None] | None = None
+    clone: Path,
+    stage: str,
+    out: Path | None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    preexec_fn: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """A stage by hand, with a folder for what it makes."""
     command = [str(clone / ".venv/bin/python"), "-m", f"stages.{stage.partition('@')[0]}"]
@@ -117,7 +122,7 @@ def work(
         command += ["--stage", stage]
     command += [] if out is None else ["--out", str(out)]
     return subprocess.run(
-        command, cwd=clone, env=clean_environment() | ENVIRONMENT, preexec_fn=preexec_fn,
+        command, cwd=clone, env=clean_environment() | ENVIRONMENT | dict(environment), preexec_fn=preexec_fn,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
@@ -173,7 +178,7 @@ def _completed(done: subprocess.CompletedProcess[str], made: Path, out: Path) ->
     """What is wrong with a stage that must have made what another run has."""
     if done.returncode or "Traceback" in done.stderr:
         return f"exit code {done.returncode}: {_last(done)}"
-    differ = differences(_still(made), _still(out))
+    differ = differences(still(made), still(out))
     return f"other results: {', '.join(differ[:3])}" if differ else ""
 
 
@@ -182,7 +187,7 @@ def _then(clone: Path, stage: str, out: Path, made: Path) -> list[str]:
     return [f"with room again: {fault}"] if fault else []
 
 
-def _still(folder: Path) -> dict[str, str]:
+def still(folder: Path) -> dict[str, str]:
     """Checksums of the files without those that have seconds in them."""
     return {
         name: digest for name, digest in files_of(folder).items() if Path(name).name not in (CLOCK, "iterations.csv")

@@ -30,7 +30,7 @@ Victim = Literal["stage", "dvc"]
 
 
 def run(bench: Bench) -> Iterator[Finding]:
-    """Every stage and its `dvc`, each at so many moments; two clones at a time."""
+    """Every stage at so many moments, and `dvc` at as many in all; two clones at a time."""
     finished(bench)
     with ThreadPoolExecutor(2) as pool:
         for findings in pool.map(lambda stage: _findings(bench, stage), STAGES):
@@ -41,8 +41,9 @@ def _findings(bench: Bench, stage: str) -> list[Finding]:
     clone = fresh(bench, f"kills-{stage.partition('@')[0]}")
     lasts = duration(clone, stage)
     choices, found = bench.choices(f"kills {stage}"), []
-    for victim in ("stage", "dvc"):
-        moments = [choices.uniform(0, lasts) for _ in range(bench.tries)]
+    victims: dict[Victim, int] = {"stage": bench.tries, "dvc": -(-bench.tries // len(STAGES))}
+    for victim, tries in victims.items():
+        moments = [choices.uniform(0, lasts) for _ in range(tries)]
         faults = [
             f"at {moment:.2f} s: {fault}" for moment in moments if (fault := killed(clone, stage, moment, victim))
         ]

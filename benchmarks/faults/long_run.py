@@ -1,0 +1,88 @@
+"""A long run: 200 rounds on a tiny network, with checkpoints and MLflow. Memory, open files and threads stay as they
+are, and the log has a line or two for each round.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+
+from benchmarks.faults.finding import Bench, Finding
+from benchmarks.faults.project import ENVIRONMENT, fresh
+from tests.clones import clean_environment, edited
+
+TITLE = "A long run"
+ROUNDS = 200
+SETTLED = 20  # rounds after which nothing may grow
+GROWTH = 1.05
+LINE = 400  # bytes of log for a round
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A process after a round. memory: bytes of its own."""
+
+    round: int
+    memory: int
+    files: int
+    threads: int
+
+
+def run(bench: Bench) -> Iterator[Finding]:
+    """One run of so many rounds."""
+    yield long_run(bench, ROUNDS)
+
+
+def long_run(bench: Bench, rounds: int) -> Finding:
+    """Fix a tiny network in so many rounds and watch the process after each."""
+    clone = fresh(bench, "long-run")
+    edited(clone / "pipeline/watching/tracking.py", "LIVE_AFTER = 120.0", "LIVE_AFTER = 0.0")
+    fractions = [round((number + 1) / rounds, 6) for number in range(rounds)]
+    command = [
+        *(str(clone / ".venv/bin/python"), "-m", "stages.fix", "--stage", "fix", "--out", "runs/long"),
+        *("--set", f"fixing.fractions={fractions}"),
+    ]
+    samples, log = [], ""
+    with subprocess.Popen(
+        command, cwd=clone, env=clean_environment() | ENVIRONMENT, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        watched = psutil.Process(process.pid)
+        assert process.stderr is not None
+        for line in process.stderr:
+            log += line
+            if found := re.search(rf"round (\d+)/{rounds}", line):
+                samples.append(_sample(watched, int(found[1])))
+    return _finding(rounds, process.returncode, samples, log)
+
+
+def _sample(process: psutil.Process, number: int) -> Sample:
+    memory = process.memory_full_info().uss
+    return Sample(number, memory, process.num_fds(), process.num_threads())
+
+
+def _finding(rounds: int, code: int, samples: list[Sample], log: str) -> Finding:
+    if code or len({each.round for each in samples}) < rounds:
+        return Finding(f"{rounds} rounds", 1, [f"exit code {code} after {len(samples)} rounds: {log[-300:]}"])
+    first = [each for each in samples if SETTLED <= each.round < SETTLED + 5]
+    last = samples[-5:]
+    before, after = (statistics.median(each.memory for each in part) for part in (first, last))
+    faults = []
+    if after > GROWTH * before:
+        faults.append(f"memory grew from {before / 1e6:.0f} to {after / 1e6:.0f} MB")
+    for what in ("files", "threads"):
+        then, now = (max(getattr(each, what) for each in part) for part in (first, last))
+        if now > then:
+            faults.append(f"{what} grew from {then} to {now}")
+    if len(log) > LINE * rounds:
+        faults.append(f"the log has {len(log):,} bytes")
+    note = (
+        f"memory {before / 1e6:.0f} MB after round {SETTLED}, {after / 1e6:.0f} MB after the last; "
+        f"{last[-1].files} open files, {last[-1].threads} threads, {len(log) / rounds:.0f} bytes of log a round"
+    )
+    return Finding(f"{rounds} rounds with checkpoints and MLflow", 1, faults, note)
