@@ -478,7 +478,7 @@ def with_names(settings, results, name):
 
 def test_names_with_markup_are_text(settings, results, tmp_path):
     """In the page, its pictures and their descriptions; and a browser runs nothing of them."""
-    hostile = """</style></script><script>window.harmed=1</script><img src=x onerror="window.harmed=1">&'%"""
+    hostile = """</style></script><script>window.harmed=1</script><img src=x onerror="window.harmed=1">&'$x_{$%"""
     files, plain = with_names(settings, results, hostile), with_names(settings, results, "a name")
     page, same = (Structure(each["index.html"].decode()) for each in (files, plain))
     assert page.elements == same.elements
