@@ -60,8 +60,12 @@ def fresh(bench: Bench, name: str) -> Path:
 
 
 def forget(clone: Path, stage: str) -> None:
-    """What would spare DVC the work of a stage: its cache of runs; of `track`, what MLflow has."""
+    """What would spare DVC the work of a stage: that it has been done; of `track`, what MLflow has."""
     shutil.rmtree(clone / ".dvc/cache/runs", ignore_errors=True)
+    lock = clone / "dvc.lock"
+    locked = yaml.safe_load(lock.read_text())
+    locked["stages"].pop(stage, None)
+    lock.write_text(yaml.safe_dump(locked, sort_keys=False))
     if stage == "track":
         for path in clone.glob("mlflow.db*"):
             path.unlink()
@@ -72,7 +76,7 @@ def outputs(clone: Path, stage: str) -> dict[str, str]:
     """Checksums of what a stage has made, by path, its clocks aside; of `track`, the runs that MLflow has."""
     if stage == "track":
         return logged(clone)
-    locked = yaml.safe_load((clone / "dvc.lock").read_text())["stages"][stage]["outs"]
+    locked = yaml.safe_load((clone / "dvc.lock").read_text())["stages"].get(stage, {}).get("outs", [])
     found = {}
     for out in locked:
         for name, checksum in files_of(clone / out["path"]).items():
@@ -107,7 +111,7 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
 @contextmanager
 def at_work(clone: Path, stage: str) -> Iterator[tuple[subprocess.Popen[bytes], psutil.Process]]:
     """DVC that runs one stage again, and the stage's process, which has just begun. Ended at the end, killed or not."""
-    command = [str(clone / ".venv/bin/dvc"), "repro", "--single-item", "--force", stage]
+    command = [str(clone / ".venv/bin/dvc"), "repro", "--single-item", stage]
     log = clone.with_name(f"{clone.name}.log")
     with log.open("w") as said, subprocess.Popen(
         command, cwd=clone, env=clean_environment() | ENVIRONMENT, start_new_session=True,
