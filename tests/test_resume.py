@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import threading
+import time
 from functools import partial
 from types import ModuleType
 
@@ -226,10 +227,14 @@ def test_two_processes_at_the_same_work(kept, settings, fabric, capsys):
         with resumable(fabric, settings.of_baseline(), []):
             pass
         waiting.start()
-        assert not begun.wait(1)
-    assert begun.wait(20)
+        said, deadline = "", time.monotonic() + 60  # it hashes files first
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.05)
+            said = capsys.readouterr().err
+        assert not begun.is_set()
+    assert begun.wait(60)
     waiting.join()
-    said = capsys.readouterr().err
+    said += capsys.readouterr().err
     assert re.fullmatch(r"waiting for another process that does this work already: .*\.lock\n", said), said
     assert list(kept.iterdir()) == []
 
