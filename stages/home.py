@@ -33,7 +33,7 @@ def home(runs: Runs = None, out: Out = None) -> None:
     with all_or_nothing(out) as staging:
         pack_run(few, card, staging / NETWORK)
         trained, few = with_size(trained, None), with_size(few, staging / NETWORK)
-        results = Results(trained, [few], made, card, staging / NETWORK, commit())
+        results = Results(trained, [few], made, card, out / NETWORK, commit())
         write_files(staging, report_files(settings, results) | {METRICS: to_json(headline(trained, few))})
     print(f"home: open {out / 'index.html'}")
 

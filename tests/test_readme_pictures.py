@@ -1,5 +1,6 @@
 """The README's commands for a person's own pictures and model, in a clone with small profiles."""
 
+import html
 import json
 import re
 
@@ -43,6 +44,8 @@ def test_own_pictures(clone, shell, hub_with_weights):
     assert re.findall(r"Running stage '(.*)'", done.stdout) == ["data", "pretrain", "fix", "home"]
     page = (clone / "home/own/index.html").read_text()
     assert "150 training images and 50 test images in 2 classes" in page
+    assert 'network = wfn.load("home/own/network.wfn")' in html.unescape(page)
+    assert ".writing-" not in page
     assert {"comparison", "provenance"} <= {path.stem for path in (clone / "home/own").glob("*.csv")}
     metrics = json.loads((clone / "home/own/metrics.json").read_text())
     network = wfn.load(clone / "home/own/network.wfn")

@@ -70,29 +70,29 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
     Raises OSError that names the file; nothing that was there before is then lost, and nothing half-written stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as staging:
+    with all_or_nothing(folder) as staging:
         for name, content in files.items():
             try:
-                with (Path(staging) / name).open("wb") as file:
+                with (staging / name).open("wb") as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:  # a full disk is reported without a name
                 raise OSError(error.errno, error.strerror, str(folder / name)) from error
-        for name in files:
-            (Path(staging) / name).replace(folder / name)
 
 
 @contextmanager
-def all_or_nothing(out: Path) -> Iterator[Path]:
-    """An empty folder; what the work inside has put there is moved to `out` once that has ended well, else it goes."""
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
-        staging = Path(folder)
+def all_or_nothing(folder: Path) -> Iterator[Path]:
+    """A place for files that come into `folder`, replacing what is there, only once all inside has ended well.
+
+    What is written there and names its own place has to name the one in `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as made:
+        staging = Path(made)
         yield staging
-        for path in sorted(path for path in staging.rglob("*") if path.is_file()):
-            place = out / path.relative_to(staging)
+        for path in [path for path in staging.rglob("*") if path.is_file()]:
+            place = folder / path.relative_to(staging)
             place.parent.mkdir(parents=True, exist_ok=True)
             path.replace(place)
 
