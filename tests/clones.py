@@ -75,12 +75,17 @@ def make_clone(folder: Path) -> None:
 
 
 def copy_clone(source: Path, folder: Path) -> None:
-    """A copy with everything that has been made there; MLflow's database holds absolute paths of its artifacts."""
+    """A copy with everything that has been made there."""
     shutil.copytree(source, folder, symlinks=True)
-    with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+    move_artifacts(source, folder)
+
+
+def move_artifacts(was: Path, clone: Path) -> None:
+    """Tell MLflow's database, which holds absolute paths of its artifacts, where its clone is now."""
+    with closing(sqlite3.connect(clone / "mlflow.db")) as connection, connection:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
             change = f"update {table} set {column} = replace({column}, ?, ?)"
-            connection.execute(change, (source.as_uri(), folder.as_uri()))
+            connection.execute(change, (was.as_uri(), clone.as_uri()))
 
 
 def run_in(

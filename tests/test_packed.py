@@ -13,9 +13,9 @@ import torch
 from clones import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packed_parts import of_parts, parts_of
 
 import wfn
-from wfn.packed import file as packed_file
 from wfn.packed.errors import PackedError
 from wfn.packed.tables import TOTAL, frequencies, from_bytes, shared_tables, to_bytes
 from wfn.packed.types import TYPES, to_bits
@@ -41,26 +41,17 @@ def packed(state, **options):
     return wfn.unpack(content), content.getvalue()
 
 
-def of_parts(plain, sections=(), version=(1, 0), magic=packed_file.MAGIC, total=None):
+def of_text(plain, sections=(), **others):
     """A file with this header text and these sections, its checksums right."""
-    header = zlib.compress(plain)
-    body = b"".join(part + bytes(-len(part) % 8) for part in (header, *sections))
-    prefix = packed_file.PREFIX.pack(magic, *version, len(header), 32 + len(body) if total is None else total, 0)
-    return prefix + struct.pack("<I", zlib.crc32(prefix + header)) + body
+    return of_parts(zlib.compress(plain), sections, **others)
 
 
 def with_header(state, change):
     """A file of `state` whose header has been changed by `change` in place, its checksums right."""
-    _, content = packed(state)
-    length = struct.unpack_from("<I", content, 12)[0]
-    header = json.loads(zlib.decompress(content[32 : 32 + length]))
-    position, sections = 32 + length + -length % 8, []
-    for size, _ in header["sections"]:
-        sections.append(content[position : position + size])
-        position += size + -size % 8
+    header, sections = parts_of(packed(state)[1])
     changed = change(header, sections)
     header["sections"] = [[len(section), zlib.crc32(section)] for section in sections]
-    return of_parts(json.dumps(header if changed is None else changed).encode(), sections)
+    return of_text(json.dumps(header if changed is None else changed).encode(), sections)
 
 
 shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
@@ -378,16 +369,16 @@ PLAIN = {
 @pytest.mark.parametrize("name", PLAIN)
 def test_headers_that_are_none(name):
     with pytest.raises(PackedError) as caught:
-        wfn.unpack(io.BytesIO(of_parts(PLAIN[name])))
+        wfn.unpack(io.BytesIO(of_text(PLAIN[name])))
     assert "\n" not in str(caught.value)
 
 
 def test_a_later_major_version_is_refused_and_a_later_minor_one_read():
     header = {"sections": [[0, 0], [0, 0]], "codebooks": [], "tables": [], "tensors": [], "more": 1}
     content = json.dumps(header | {"network": None, "metadata": {}}).encode()
-    assert wfn.unpack(io.BytesIO(of_parts(content, [b"", b""], version=(1, 7)))) == {}
+    assert wfn.unpack(io.BytesIO(of_text(content, [b"", b""], version=(1, 7)))) == {}
     with pytest.raises(PackedError, match="has version 2 of the format"):
-        wfn.unpack(io.BytesIO(of_parts(content, [b"", b""], version=(2, 0))))
+        wfn.unpack(io.BytesIO(of_text(content, [b"", b""], version=(2, 0))))
 
 
 def test_a_limit_can_be_raised(tmp_path):
@@ -434,7 +425,7 @@ def fuzzed(content, generator):
     if generator.random() < 0.5:
         digits = [place for place, byte in enumerate(text) if chr(byte).isdigit()]
         text[int(generator.choice(digits))] = ord("0") + int(generator.integers(0, 10))
-    return of_parts(bytes(text), [bytes(section) for section in sections])
+    return of_text(bytes(text), [bytes(section) for section in sections])
 
 
 MEMORY = """
@@ -480,5 +471,5 @@ def test_a_bomb_takes_little_memory(tmp_path, name):
 
 def test_the_largest_header_takes_little_memory(tmp_path):
     path = tmp_path / "bomb.wfn"
-    path.write_bytes(of_parts(PLAIN["as large as can be"]))
+    path.write_bytes(of_text(PLAIN["as large as can be"]))
     assert memory_beyond(tmp_path, path) < 256 << 20

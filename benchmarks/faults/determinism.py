@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from benchmarks.faults.disks import still, work
+from benchmarks.faults.disks import work
 from benchmarks.faults.finding import Bench, Finding
-from benchmarks.faults.project import differences, fresh
+from benchmarks.faults.project import contents, differences, fresh
 
 TITLE = "The same seed"
 STAGES = ("data", "pretrain", "fix", "quantise@apot-3", "pack", "report")
@@ -44,4 +44,4 @@ def _made(clone: Path, stage: str, environment: Mapping[str, str]) -> dict[str, 
     done = work(clone, stage, out, environment)
     if done.returncode:
         return {f"exit code {done.returncode}: {done.stderr.strip()[-200:]}": ""}
-    return still(out)
+    return contents(out)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from benchmarks.faults.finding import Bench, Finding
-from benchmarks.faults.project import CLOCK, ENVIRONMENT, STAGES, differences, forget, fresh, logged
+from benchmarks.faults.project import ENVIRONMENT, STAGES, contents, differences, forget, fresh, logged
 from tests.clones import clean_environment, files_of
 
 TITLE = "Disks"
@@ -178,20 +178,13 @@ def _completed(done: subprocess.CompletedProcess[str], made: Path, out: Path) ->
     """What is wrong with a stage that must have made what another run has."""
     if done.returncode or "Traceback" in done.stderr:
         return f"exit code {done.returncode}: {_last(done)}"
-    differ = differences(still(made), still(out))
+    differ = differences(contents(made), contents(out))
     return f"other results: {', '.join(differ[:3])}" if differ else ""
 
 
 def _then(clone: Path, stage: str, out: Path, made: Path) -> list[str]:
     fault = _completed(work(clone, stage, out), made, out)
     return [f"with room again: {fault}"] if fault else []
-
-
-def still(folder: Path) -> dict[str, str]:
-    """Checksums of the files without those that have seconds in them."""
-    return {
-        name: digest for name, digest in files_of(folder).items() if Path(name).name not in (CLOCK, "iterations.csv")
-    }
 
 
 def _last(done: subprocess.CompletedProcess[str]) -> str:

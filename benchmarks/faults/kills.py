@@ -10,18 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.faults import project
 from benchmarks.faults.finding import Bench, Finding
-from benchmarks.faults.project import (
-    ENVIRONMENT,
-    STAGES,
-    at_work,
-    differences,
-    finished,
-    forget,
-    fresh,
-    outputs,
-    stages_in,
-)  # fmt: skip
+from benchmarks.faults.project import ENVIRONMENT, STAGES, at_work, differences, forget, outputs
 from tests.clones import run_in
 
 TITLE = "Kills"
@@ -31,14 +22,14 @@ Victim = Literal["stage", "dvc"]
 
 def run(bench: Bench) -> Iterator[Finding]:
     """Every stage at so many moments, and `dvc` at as many in all; two clones at a time."""
-    finished(bench)
+    project.finished(bench)
     with ThreadPoolExecutor(2) as pool:
         for findings in pool.map(lambda stage: _findings(bench, stage), STAGES):
             yield from findings
 
 
 def _findings(bench: Bench, stage: str) -> list[Finding]:
-    clone = fresh(bench, f"kills-{stage.partition('@')[0]}")
+    clone = project.fresh(bench, f"kills-{stage.partition('@')[0]}")
     lasts = duration(clone, stage)
     choices, found = bench.choices(f"kills {stage}"), []
     victims: dict[Victim, int] = {"stage": bench.tries, "dvc": -(-bench.tries // len(STAGES))}
@@ -87,7 +78,7 @@ def killed(clone: Path, stage: str, moment: float, victim: Victim) -> str:
     if "Traceback" in said:
         return "the next `dvc repro` shows a traceback"
     time.sleep(STAGE_ENDS)
-    if left := stages_in(clone):
+    if left := project.stages_in(clone):
         return f"a process works on: {' '.join(left[0].cmdline()[1:])}"
     if changed := differences(before, outputs(clone, stage)):
         return f"other results: {', '.join(changed[:3])}"

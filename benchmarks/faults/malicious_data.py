@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.faults.damage import INTEGERS, forged
 from benchmarks.faults.malicious import MARKER
+from tests.packed_parts import of_parts, parts_of
 
 MEGABYTE = 1 << 20
 
@@ -170,28 +171,14 @@ def of_settings(content: bytes) -> dict[str, bytes]:
     }
 
 
-def _unpacked(content: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Header and sections of a packed file."""
-    length = struct.unpack_from("<I", content, 12)[0]
-    header = json.loads(zlib.decompress(content[32 : 32 + length]))
-    position, sections = 32 + length + -length % 8, []
-    for size, _ in header["sections"]:
-        sections.append(content[position : position + size])
-        position += size + -size % 8
-    return header, sections
-
-
-def _packed(header: object, sections: list[bytes], deflated: bytes | None = None) -> bytes:
+def _packed(header: object, sections: list[bytes]) -> bytes:
     """A packed file of a header as it is given and these sections, the checksum of its head right."""
-    text = zlib.compress(json.dumps(header).encode()) if deflated is None else deflated
-    body = b"".join(part + bytes(-len(part) % 8) for part in (text, *sections))
-    prefix = struct.pack("<8sHHIQI", b"\x89WFN\r\n\x1a\n", 1, 0, len(text), 32 + len(body), 0)
-    return prefix + struct.pack("<I", zlib.crc32(prefix + text)) + body
+    return of_parts(zlib.compress(json.dumps(header).encode()), sections)
 
 
 def forged_packed(content: bytes, choices: random.Random) -> tuple[str, bytes]:
     """With another header, or another section whose checksum is right."""
-    header, sections = _unpacked(content)
+    header, sections = parts_of(content)
     where = choices.choice(("network", "tensors", "all", "section"))
     if where == "section":
         from benchmarks.faults.damage import damaged
@@ -217,7 +204,7 @@ ARGUMENTS = (
 
 def of_packed(content: bytes) -> dict[str, bytes]:
     """In place of a packed file."""
-    header, sections = _unpacked(content)
+    header, sections = parts_of(content)
     tensors, network = header["tensors"], header["network"]
 
     def with_network(**changes: object) -> bytes:
@@ -241,8 +228,8 @@ def of_packed(content: bytes) -> dict[str, bytes]:
         "a network from the hub": with_network(timm="hf-hub:owner/name"),
         "a network from a folder": with_network(timm="local-dir:/etc"),
         "weights from elsewhere": with_network(arguments={"pretrained_cfg": {"file": "/etc/passwd"}}),
-        "a header of 1 GiB, deflated": _packed(None, sections, _zeros(1 << 30)),
-        "a header of lists 100,000 deep": _packed(None, sections, zlib.compress(b"[" * 100_000)),
+        "a header of 1 GiB, deflated": of_parts(_zeros(1 << 30), sections),
+        "a header of lists 100,000 deep": of_parts(zlib.compress(b"[" * 100_000), sections),
         "2**47 values of one kind": _packed({**header, "tensors": [{**tensors[0], "shape": [2**47]}]}, sections),
         "100,000 tensors": _packed(
             {**header, "tensors": [{"name": str(n), "dtype": "int8", "shape": [0]} for n in range(100_000)]}, sections

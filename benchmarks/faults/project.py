@@ -18,12 +18,12 @@ import yaml
 from filelock import FileLock
 
 from benchmarks.faults.finding import Bench
-from tests.clones import clean_environment, copy_clone, edited, files_of, make_clone, run_in
+from tests.clones import clean_environment, copy_clone, edited, files_of, make_clone, move_artifacts, run_in
 
 STAGES = ("data", "pretrain", "fix", "quantise@apot-3", "home", "pack", "report", "track")
 # One thread, so that two copies do not slow each other; sums are rounded differently with another number.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-CLOCK = "timing.json"  # the file of a run that is new each time
+CHANGING = ("timing.json", ".gitignore")  # new each time; written by DVC
 
 
 def finished(bench: Bench) -> Path:
@@ -39,15 +39,8 @@ def finished(bench: Bench) -> Path:
             if done.returncode:
                 raise SystemExit(f"dvc repro failed:\n{done.stdout}\n{done.stderr}")
             half.rename(folder)
-            move_database(folder, half)
-    return folder
-
-
-def move_database(clone: Path, was: Path) -> None:
-    """MLflow's database of a clone that was moved holds the absolute paths of its artifacts."""
-    with closing(sqlite3.connect(clone / "mlflow.db")) as connection, connection:
-        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
-            connection.execute(f"update {table} set {column} = replace({column}, ?, ?)", (was.as_uri(), clone.as_uri()))
+            move_artifacts(half, folder)
+    return folder.resolve()
 
 
 def fresh(bench: Bench, name: str) -> Path:
@@ -77,13 +70,15 @@ def outputs(clone: Path, stage: str) -> dict[str, str]:
     if stage == "track":
         return logged(clone)
     locked = yaml.safe_load((clone / "dvc.lock").read_text())["stages"].get(stage, {}).get("outs", [])
-    found = {}
-    for out in locked:
-        for name, checksum in files_of(clone / out["path"]).items():
-            path = clone / out["path"] / name
-            if path.name != CLOCK:
-                found[f"{out['path']}/{name}"] = _without_seconds(path) if path.suffix == ".csv" else checksum
-    return found
+    made = {out["path"]: contents(clone / out["path"]) for out in locked}
+    return {f"{out}/{name}": checksum for out, files in made.items() for name, checksum in files.items()}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Checksums of a folder's files, by path, without what differs from run to run: its clocks, columns of seconds."""
+    found = {name: checksum for name, checksum in files_of(folder).items() if Path(name).name not in CHANGING}
+    tables = [name for name in found if name.endswith(".csv")]
+    return found | {name: _without_seconds(folder / name) for name in tables}
 
 
 def _without_seconds(path: Path) -> str:

@@ -10,20 +10,17 @@ import os
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import yaml
 
 from benchmarks.faults.finding import Bench, Finding
-from benchmarks.faults.project import finished
-from tests.clones import clean_environment, copy_clone, files_of, run_in
+from benchmarks.faults.project import ENVIRONMENT, contents, differences, finished, fresh, logged
+from tests.clones import clean_environment, edited, run_in
 
 TITLE = "Several commands at once"
 
@@ -32,8 +29,6 @@ UNDONE = {"fix": "runs/mnist5k/fix", "home": "home/mnist5k"}
 STAGES = {"home": ["fix", "home"], "repro": ["fix", "home", "pack", "report", "track", "track"]}
 DELTA = "0.02"  # of the experiments that are queued
 COMPARED = ("runs/mnist5k/fix", "runs/mnist5k/repeats", "packed/mnist5k")
-# What has seconds in it, and what DVC writes beside its outputs.
-LEFT_OUT = {"timing.json", "iterations.csv", ".gitignore"}
 LONGEST = 600.0  # seconds for a command
 
 
@@ -71,21 +66,16 @@ class Command:
 def _start(clone: Path, line: str) -> Command:
     process = subprocess.Popen(
         ["bash", "-c", f". .venv/bin/activate; {line}"],
-        cwd=clone, env=_environment(), start_new_session=True, text=True,
+        cwd=clone, env=clean_environment() | ENVIRONMENT, start_new_session=True, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     return Command(line, process)
 
 
-def _environment() -> dict[str, str]:
-    return clean_environment() | {"OMP_NUM_THREADS": "1"}
-
-
 def _clone(bench: Bench, name: str) -> Path:
     """A copy of the finished clone that logs live at once."""
-    clone = bench.folder / name
-    copy_clone(finished(bench), clone)
-    _edit(clone / "pipeline/watching/tracking.py", r"^LIVE_AFTER = [\d.]+", "LIVE_AFTER = 0.0")
+    clone = fresh(bench, name)
+    edited(clone / "pipeline/watching/tracking.py", "LIVE_AFTER = 120.0", "LIVE_AFTER = 0.0")
     return clone
 
 
@@ -97,59 +87,30 @@ def _undone(bench: Bench, name: str) -> Path:
         shutil.rmtree(clone / folder)
         for out in stages[stage]["outs"]:
             (clone / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:]).unlink()
-    shutil.rmtree(clone / ".dvc/cache/runs")
     return clone
 
 
-def _edit(path: Path, pattern: str, text: str) -> None:
-    changed, found = re.subn(pattern, text, path.read_text(), flags=re.MULTILINE)
-    if found != 1:
-        raise RuntimeError(f"{path}: {pattern} is there {found} times")
-    path.write_text(changed)
-
-
 def _results(clone: Path) -> dict[str, str]:
-    """Checksums of what must be the same, by path, the table of rounds without its seconds."""
-    found = _without_seconds(_files(clone))
-    rounds = pd.read_csv(clone / COMPARED[0] / "iterations.csv").drop(columns=["seconds", "train_seconds"])
-    return found | {"rounds": rounds.to_csv()}
-
-
-def _files(clone: Path) -> dict[str, str]:
-    found = {f"{name}/{path}": digest for name in COMPARED for path, digest in files_of(clone / name).items()}
-    home = files_of(clone / "home/mnist5k")
-    return found | {"home/mnist5k/network.wfn": home.get("network.wfn", "missing")}
-
-
-def _without_seconds(files: dict[str, str]) -> dict[str, str]:
-    return {path: digest for path, digest in files.items() if Path(path).name not in LEFT_OUT}
+    """Checksums of what must be the same, by path; of what goes home its network, since its page names the commit."""
+    found = {name: contents(clone / name) for name in COMPARED}
+    home = contents(clone / "home/mnist5k").get("network.wfn", "missing")
+    return {f"{name}/{path}": each for name, files in found.items() for path, each in files.items()} | {"home": home}
 
 
 def _differences(clone: Path, expected: dict[str, str]) -> Iterator[str]:
-    try:
-        found = _results(clone)
-    except OSError as error:
-        yield f"{error.filename} is missing"
-        return
-    different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    if different:
+    if different := differences(expected, _results(clone)):
         yield f"other than alone: {', '.join(different[:5])}"
 
 
 def _logged(clone: Path) -> Iterator[str]:
     """What is wrong with the runs in MLflow: left open, there twice, or missing."""
-    query = (
-        "select status, value from runs left join tags on tags.run_uuid = runs.run_uuid and tags.key = 'wfn.key' "
-        "where lifecycle_stage = 'active'"
-    )
-    with closing(sqlite3.connect(clone / "mlflow.db")) as connection:
-        runs = connection.execute(query).fetchall()
-    keys = [key for status, key in runs if status == "FINISHED"]
-    if open_ := sum(status == "RUNNING" for status, _ in runs):
-        yield f"{open_} runs of MLflow are RUNNING"
-    if len(keys) != len(set(keys)):
-        yield f"{len(keys) - len(set(keys))} runs of MLflow are there twice"
-    said = run_in(clone, "python -m stages.track").stdout
+    for name, count in logged(clone).items():
+        status, _, key = name.partition(" ")
+        if status == "RUNNING":
+            yield f"{count} runs of MLflow are RUNNING"
+        elif status == "FINISHED" and count != "1":
+            yield f"MLflow has the run of {key} {count} times"
+    said = run_in(clone, "python -m stages.track", ENVIRONMENT).stdout
     if "track: 0 of " not in said:
         yield f"MLflow lacked runs: {said.strip()}"
 
@@ -213,7 +174,7 @@ def one_stage_twice(bench: Bench) -> Finding:
     """By hand, into one folder: DVC, which would keep them apart, knows nothing of it."""
     chosen, faults = bench.choices("one stage twice"), []
     clone = _clone(bench, "stage-twice")
-    wanted = _without_seconds(files_of(clone / UNDONE["fix"]))
+    wanted = contents(clone / UNDONE["fix"])
     for number in range(bench.tries):
         folder, pause = clone / f"runs/twice-{number}", chosen.choice([0.0, chosen.uniform(0, 4)])
         line = f"python -m stages.fix --out {folder.relative_to(clone)}"
@@ -221,8 +182,8 @@ def one_stage_twice(bench: Bench) -> Finding:
         time.sleep(pause)
         said = [each.ended() for each in (_start(clone, line), first)]
         found = [f"ended with {code}: {text}" for code, text in said if code or "Traceback" in text]
-        if wanted != _without_seconds(files_of(folder)):
-            found.append(f"other than alone: {', '.join(files_of(folder))}")
+        if different := differences(wanted, contents(folder)):
+            found.append(f"other than alone: {', '.join(different)}")
         faults += [f"{pause:.1f} s apart: {'; '.join(found)}"] if found else []
     note = "where both are at work, the second one waits and says so; it writes the same bytes"
     return Finding("one stage twice at once by hand, into one folder", bench.tries, faults, note)
@@ -275,7 +236,7 @@ def queue_beside_repro(bench: Bench) -> Iterator[Finding]:
 
 
 def _with_delta(clone: Path) -> Path:
-    _edit(clone / "params.yaml", r"^delta: [\d.]+", f"delta: {DELTA}")
+    edited(clone / "params.yaml", "\ndelta: 0.01\n", f"\ndelta: {DELTA}\n")
     return clone
 
 

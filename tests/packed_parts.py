@@ -1,0 +1,35 @@
+"""Packed files taken apart and put together again, for those that are made wrong on purpose (docs/format.md)."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from wfn.packed.file import HEADER_AT, MAGIC, PREFIX
+
+
+def parts_of(content: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Header and sections of a packed file."""
+    length = PREFIX.unpack_from(content)[3]
+    header = json.loads(zlib.decompress(content[HEADER_AT : HEADER_AT + length]))
+    position, sections = HEADER_AT + length + -length % 8, []
+    for size, _ in header["sections"]:
+        sections.append(content[position : position + size])
+        position += size + -size % 8
+    return header, sections
+
+
+def of_parts(
+    header: bytes,
+    sections: Sequence[bytes] = (),
+    version: tuple[int, int] = (1, 0),
+    magic: bytes = MAGIC,
+    total: int | None = None,
+) -> bytes:
+    """A file with this deflated header and these sections, the checksum of its head right."""
+    body = b"".join(part + bytes(-len(part) % 8) for part in (header, *sections))
+    prefix = PREFIX.pack(magic, *version, len(header), HEADER_AT + len(body) if total is None else total, 0)
+    return prefix + struct.pack("<I", zlib.crc32(prefix + header)) + body
