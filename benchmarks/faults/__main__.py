@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,7 +59,9 @@ def _said(findings: Iterator[Finding]) -> Iterator[Finding]:
     """Every finding, as a line when it is there."""
     for finding in findings:
         print(f"{finding.survived} of {finding.tried}: {finding.what}{f' ({finding.note})' if finding.note else ''}")
-        print(*(f"    {fault}" for fault in finding.faults), sep="\n", flush=True)
+        for fault in finding.faults:
+            print(f"    {fault}")
+        sys.stdout.flush()
         yield finding
 
 

@@ -9,8 +9,10 @@ import statistics
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
+import yaml
 
 from benchmarks.faults.finding import Bench, Finding
 from benchmarks.faults.project import ENVIRONMENT, fresh
@@ -42,11 +44,8 @@ def long_run(bench: Bench, rounds: int) -> Finding:
     """Fix a tiny network in so many rounds and watch the process after each."""
     clone = fresh(bench, "long-run")
     edited(clone / "pipeline/watching/tracking.py", "LIVE_AFTER = 120.0", "LIVE_AFTER = 0.0")
-    fractions = [round((number + 1) / rounds, 6) for number in range(rounds)]
-    command = [
-        *(str(clone / ".venv/bin/python"), "-m", "stages.fix", "--stage", "fix", "--out", "runs/long"),
-        *("--set", f"fixing.fractions={fractions}"),
-    ]
+    _ask_for(clone / "params.yaml", rounds)
+    command = [str(clone / ".venv/bin/python"), "-m", "stages.fix", "--stage", "fix", "--out", "runs/long"]
     samples, log = [], ""
     with subprocess.Popen(
         command, cwd=clone, env=clean_environment() | ENVIRONMENT, text=True,
@@ -59,6 +58,17 @@ def long_run(bench: Bench, rounds: int) -> Finding:
             if found := re.search(rf"round (\d+)/{rounds}", line):
                 samples.append(_sample(watched, int(found[1])))
     return _finding(rounds, process.returncode, samples, log)
+
+
+def _ask_for(params: Path, rounds: int) -> None:
+    """Equal shares, and every delta so small that the first round's budget, delta times rounds, stays below 1."""
+    values = yaml.safe_load(params.read_text())
+    values["fixing"]["fractions"] = [round((number + 1) / rounds, 6) for number in range(rounds)]
+    delta = round(0.5 / rounds, 6)
+    values["delta"], values["grid"]["delta"] = delta, [delta]
+    for variant in values["variants"].values():
+        variant["delta"] = delta
+    params.write_text(yaml.safe_dump(values, sort_keys=False))
 
 
 def _sample(process: psutil.Process, number: int) -> Sample:
