@@ -88,3 +88,14 @@ def test_dvc_by_hand(tmp_path, words, where, counts):
             began = time.monotonic()
             assert process.stdout.readline() == "works\n"
             assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("content, stays", [("", False), ('{"a": ', False), ('{"a": {"read": []}}', True)])
+def test_what_a_killed_dvc_left_is_cleared_away(tmp_path, content, stays):
+    """DVC ends at an rwlock that it was killed while writing."""
+    rwlock = tmp_path / ".dvc/tmp/rwlock"
+    rwlock.parent.mkdir(parents=True)
+    rwlock.write_text(content)
+    with make(tmp_path) as process:
+        assert process.stdout.readline() == "works\n"
+        assert rwlock.exists() == stays

@@ -72,8 +72,9 @@ def _ask_for(params: Path, rounds: int) -> None:
 
 
 def _sample(process: psutil.Process, number: int) -> Sample:
-    memory = process.memory_full_info().uss
-    return Sample(number, memory, process.num_fds(), process.num_threads())
+    # Without files that are mapped: how many of those pages are its own depends on what else runs on the machine.
+    memory = process.memory_info()
+    return Sample(number, memory.rss - memory.shared, process.num_fds(), process.num_threads())
 
 
 def _finding(rounds: int, code: int, samples: list[Sample], log: str) -> Finding:

@@ -58,7 +58,7 @@ PICKLES: dict[str, bytes] = {
     "a frame of 2**62 bytes": b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.",
     "a text of 2**40 bytes": b"\x80\x04\x8d" + struct.pack("<Q", 2**40) + b"N.",
     "an array of bytes of 2**33": b"\x80\x05\x96" + struct.pack("<Q", 2**33) + b"N.",
-    "200,000 lists inside of each other": b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".",
+    "a million lists inside of each other": b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".",
     "a key that is hashed for ever": _hashed_for_ever(60),
     "no end": b"\x80\x02" + b"N" * 100_000,
 }

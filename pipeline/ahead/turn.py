@@ -1,8 +1,9 @@
-"""One `dvc repro` at a time in a clone: who comes second waits, and says for whom."""
+"""One `dvc repro` at a time in a clone: who comes second waits, says for whom, and clears away what a killed one left."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 
 LOCK = Path(".dvc", "tmp", "repro.lock")
+RWLOCK = Path(".dvc", "tmp", "rwlock")  # JSON: which process of DVC reads or writes which files
 LOOKS_EVERY = 0.5  # seconds
 # Experiments that DVC queues, or runs in folders of their own, leave the clone's files alone.
 ELSEWHERE = {"--queue", "--run-all", "--temp"}
@@ -34,6 +36,23 @@ def take_turn(clone: Path, say: Callable[[str], None]) -> None:
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
     os.set_inheritable(lock, True)
+    drop_broken_rwlock(clone)
+
+
+def drop_broken_rwlock(clone: Path) -> bool:
+    """Whether DVC's list of who uses what was cut short, by the end of a `dvc` that was writing it; it is gone then.
+
+    Every later `dvc repro` would end at it. Only for a clone in which no DVC is at work.
+    """
+    path = clone / RWLOCK
+    try:
+        json.loads(path.read_text())
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        path.unlink()
+        return True
+    return False
 
 
 def _other(lock: int, clone: Path) -> str:

@@ -1,4 +1,4 @@
-"""Whether the tuples of a pickle can be compared and hashed at all: a few bytes can name one that has 2**60 parts."""
+"""Whether a pickle can be read in reasonable time: a few bytes can name a tuple that has 2**60 parts to be hashed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 MOST = 1_000_000  # parts of a tuple, with those of the tuples in it, each as often as it is there
+OPEN = 100_000  # values that wait for what they are part of; pickle itself puts a thousand at a time into a list
 OLD_PICKLES = 4  # torch's files of before version 1.6 begin with three pickles that say what they are
 MARK = -1
 
 
 def too_nested(path: Path, archive: bool) -> bool:
-    """Whether a torch file, an archive or one of before version 1.6, has tuples of more parts than any program writes.
+    """Whether a torch file, an archive or one of before version 1.6, has values of more parts, or inside of more, than any program writes.
 
     Raises whatever a damaged file makes of it.
     """
@@ -39,7 +40,7 @@ def _too_nested(content: BinaryIO | bytes) -> bool:
             continue
         taken = _taken(stack, opcode)
         parts = 1 + sum(taken) if name.startswith("TUPLE") or name in ("REDUCE", "NEWOBJ") else 1
-        if parts > MOST:
+        if parts > MOST or len(stack) > OPEN:
             return True
         stack += [MARK if each is pickletools.markobject else parts for each in opcode.stack_after]
     return False

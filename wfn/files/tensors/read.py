@@ -92,7 +92,7 @@ def _torch(path: Path, kind: str) -> object:
     except Exception:  # whatever a damaged file makes of it
         raise TensorError(path, "a torch file that was cut short, or is damaged; fetch it again") from None
     if nested:
-        raise TensorError(path, "a pickle whose tuples lie in each other without end; it was not read")
+        raise TensorError(path, "a pickle of values inside of values without end; it was not read")
     try:
         known = torch.serialization.safe_globals([(_stand_in(name), name) for name in unknown])
         with known, warnings.catch_warnings(), path.open("rb") as file:  # of a path, torch looks at the ending
