@@ -90,7 +90,7 @@ def test_dvc_by_hand(tmp_path, words, where, counts):
             assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("content, stays", [("", False), ('{"a": ', False), ('{"a": {"read": []}}', True)])
+@pytest.mark.parametrize(("content", "stays"), [("", False), ('{"a": ', False), ('{"a": {"read": []}}', True)])
 def test_what_a_killed_dvc_left_is_cleared_away(tmp_path, content, stays):
     """DVC ends at an rwlock that it was killed while writing."""
     rwlock = tmp_path / ".dvc/tmp/rwlock"

@@ -1,4 +1,4 @@
-"""One `dvc repro` at a time in a clone: who comes second waits, says for whom, and clears away what a killed one left."""
+"""One `dvc repro` at a time in a clone: who comes second waits, and says for whom."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ MARK = -1
 
 
 def too_nested(path: Path, archive: bool) -> bool:
-    """Whether a torch file, an archive or one of before version 1.6, has values of more parts, or inside of more, than any program writes.
+    """Whether a torch file, an archive or one of before version 1.6, has values of more parts than programs write,
+    or inside of more.
 
     Raises whatever a damaged file makes of it.
     """
