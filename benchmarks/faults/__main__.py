@@ -48,11 +48,13 @@ def main() -> None:
             start = time.monotonic()
             bench = Bench(folder, given.seed, given.tries)
             machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
-            rows = [_row(finding) for finding in _said(PARTS[name].run(bench))]
             settings = {"seed": given.seed, "tries": given.tries, "machine": machine}
-            found[name] = {"rows": rows, "seconds": round(time.monotonic() - start)} | settings
-            write_files(FOUND.parent, {FOUND.name: to_json(found)})
-            write_page(found)
+            rows = []
+            for finding in _said(PARTS[name].run(bench)):
+                rows.append(_row(finding))
+                found[name] = {"rows": rows, "seconds": round(time.monotonic() - start)} | settings
+                write_files(FOUND.parent, {FOUND.name: to_json(found)})
+                write_page(found)
 
 
 def _said(findings: Iterator[Finding]) -> Iterator[Finding]:

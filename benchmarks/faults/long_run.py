@@ -57,7 +57,7 @@ def long_run(bench: Bench, rounds: int) -> Finding:
             log += line
             if found := re.search(rf"round (\d+)/{rounds}", line):
                 samples.append(_sample(watched, int(found[1])))
-    return _finding(rounds, process.returncode, samples, log)
+    return finding(rounds, process.returncode, samples, log)
 
 
 def _ask_for(params: Path, rounds: int) -> None:
@@ -77,7 +77,8 @@ def _sample(process: psutil.Process, number: int) -> Sample:
     return Sample(number, memory.rss - memory.shared, process.num_fds(), process.num_threads())
 
 
-def _finding(rounds: int, code: int, samples: list[Sample], log: str) -> Finding:
+def finding(rounds: int, code: int, samples: list[Sample], log: str) -> Finding:
+    """What is wrong with a run of so many rounds that ended with a code and said `log`."""
     if code or len({each.round for each in samples}) < rounds:
         return Finding(f"{rounds} rounds", 1, [f"exit code {code} after {len(samples)} rounds: {log[-300:]}"])
     first = [each for each in samples if SETTLED <= each.round < SETTLED + 5]
