@@ -95,8 +95,7 @@ def finding(rounds: int, code: int, samples: list[Sample], log: str) -> Finding:
         faults.append(f"the log has {len(log):,} bytes")
     half = next(each.memory for each in samples if each.round >= rounds // 2)
     note = (
-        f"memory {before / 1e6:.0f} MB after round {SETTLED}, {half / 1e6:.0f} after half, {after / 1e6:.0f} MB after the "
-        f"last; "
-        f"{last[-1].files} open files, {last[-1].threads} threads, {len(log) / rounds:.0f} bytes of log a round"
+        f"memory {before / 1e6:.0f} MB after round {SETTLED}, {half / 1e6:.0f} MB after half, {after / 1e6:.0f} MB after "
+        f"the last; {last[-1].files} open files, {last[-1].threads} threads, {len(log) / rounds:.0f} bytes of log a round"
     )
     return Finding(f"{rounds} rounds with checkpoints and MLflow", 1, faults, note)
