@@ -94,8 +94,9 @@ def finding(rounds: int, code: int, samples: list[Sample], log: str) -> Finding:
     if len(log) > LINE * rounds:
         faults.append(f"the log has {len(log):,} bytes")
     half = next(each.memory for each in samples if each.round >= rounds // 2)
+    first_to_last = " to ".join(f"{each / 1e6:.0f}" for each in (before, half, after))
     note = (
-        f"memory {before / 1e6:.0f} MB after round {SETTLED}, {half / 1e6:.0f} MB after half, {after / 1e6:.0f} MB after "
-        f"the last; {last[-1].files} open files, {last[-1].threads} threads, {len(log) / rounds:.0f} bytes of log a round"
+        f"memory {first_to_last} MB after round {SETTLED}, half of them and the last; {last[-1].files} open files, "
+        f"{last[-1].threads} threads, {len(log) / rounds:.0f} bytes of log a round"
     )
     return Finding(f"{rounds} rounds with checkpoints and MLflow", 1, faults, note)
