@@ -33,9 +33,10 @@ def log(run, label=LABEL):
     return done.logged
 
 
-def start_logging(repository, *top1, **environment):
-    """Another process that logs runs; MLflow keeps databases open within one process."""
-    command = [sys.executable, str(ROOT / "tests" / "logged_runs.py"), str(repository), *top1]
+def start_logging(repository, *top1, before="", **environment):
+    """Another process that logs runs, after other lines; MLflow keeps databases open within one process."""
+    program = f"{before}\nimport runpy\nrunpy.run_path({str(ROOT / 'tests' / 'logged_runs.py')!r}, run_name='__main__')"
+    command = [sys.executable, "-c", program, str(repository), *top1]
     environment |= {"DVC_ROOT": str(repository), "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, cwd=repository.parent, env=clean_environment() | environment,
@@ -176,6 +177,15 @@ def test_a_run_whose_process_is_gone_is_not_open_for_ever(ready):
         number = client(ready).create_run(opened.info.experiment_id, tags={WRITER: writer}).info.run_id
         assert log(run) == 0
         assert client(ready).get_run(number).info.status == expected
+
+
+def test_nothing_stays_of_a_last_stage_that_was_killed(ready):
+    dies = "import os, mlflow\nmlflow.MlflowClient.log_artifact = lambda *_: os.kill(os.getpid(), 9)"
+    killed = start_logging(ready, "1", before=dies)
+    assert (killed.communicate()[1], killed.returncode) == ("", -9)
+    assert [run.info.status for run in runs(ready)] == ["RUNNING"]
+    again = start_logging(ready, "1")
+    assert (again.wait(), [run.info.status for run in runs(ready)]) == (0, ["FINISHED"])
 
 
 def test_a_process_number_that_came_again_is_another_process():

@@ -13,7 +13,7 @@ from pipeline.base.errors import first_line
 from pipeline.base.results import Run
 from pipeline.watching.labels import Label
 from pipeline.watching.models import NETWORK, save_model
-from pipeline.watching.store import COMPLETING, PACKED, WRITER, Logged, Store
+from pipeline.watching.store import AFTERWARDS, COMPLETING, PACKED, WRITER, Logged, Store
 from pipeline.watching.tracking import delete_doubles, file_names, finish, opened, run_key
 from pipeline.watching.writer import is_gone
 
@@ -109,7 +109,10 @@ def _known(store: Store, results: Sequence[Result]) -> dict[str, Logged]:
     runs = store.runs(result.label.experiment for result in results)
     for run in runs:
         if run.status == "RUNNING" and is_gone(run.tags.get(WRITER, "")):
-            store.call("set_terminated", run.run_id, "KILLED")
+            if AFTERWARDS in run.tags:  # a last stage that was killed had only begun to copy it from its files
+                store.call("delete_run", run.run_id)
+            else:
+                store.call("set_terminated", run.run_id, "KILLED")
     keys = {result.key for result in results}
     finished = sorted((run for run in runs if run.key in keys), key=lambda run: (run.started, run.run_id))
     delete_doubles(store, finished)

@@ -24,7 +24,7 @@ from pipeline.base.results import Run, repository
 from pipeline.watching.database import StoreError
 from pipeline.watching.labels import Label
 from pipeline.watching.shown import CURVES, numbers, parameters
-from pipeline.watching.store import KEY, TRAINING, WRITER, Logged, Store
+from pipeline.watching.store import AFTERWARDS, KEY, TRAINING, WRITER, Logged, Store
 from pipeline.watching.writer import this_writer
 
 ARTIFACTS = {".csv", ".json", ".md", ".tex", ".png", ".svg", ".html"}
@@ -112,11 +112,11 @@ class LiveRun:
         self._steps.clear()
 
 
-def start(store: Store, label: Label, began: float) -> str:
-    """Open a run that began at a time (seconds since 1970); returns its id."""
+def start(store: Store, label: Label, began: float, afterwards: bool = False) -> str:
+    """Open a run whose work began at a time (seconds since 1970), and may be over by now; returns its id."""
     with store.locked():
         experiment = store.experiment(label.experiment)
-    tags = _tags(label) | {WRITER: this_writer()}
+    tags = _tags(label) | {WRITER: this_writer()} | ({AFTERWARDS: "yes"} if afterwards else {})
     run = store.call("create_run", experiment, start_time=int(began * 1000), tags=tags, run_name=label.name)
     if not run.info.run_id:
         raise StoreError(f"{store.place.name} does not answer as MLflow does")
@@ -133,8 +133,8 @@ def log_settings(store: Store, run_id: str, label: Label, settings: Mapping[str,
 
 @contextmanager
 def opened(store: Store, label: Label, settings: Mapping[str, Any], began: float) -> Iterator[str]:
-    """The id of a run to be completed inside; nothing of it stays where that fails."""
-    run_id = start(store, label, began)
+    """The id of a run of past work, to be completed inside; nothing of it stays where that fails."""
+    run_id = start(store, label, began, afterwards=True)
     try:
         log_settings(store, run_id, label, settings)
         yield run_id
