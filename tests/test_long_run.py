@@ -24,3 +24,8 @@ def test_what_grows_is_found_out():
     assert found(threads=1) == ["threads"]
     assert found(log="a" * 1000) == ["the log has 30,000 bytes"]
     assert found(code=2)[0].startswith("exit code 2")
+
+
+def test_what_comes_and_goes_is_no_growth():
+    samples = [Sample(n, 10**8, 5 + (n == 28), 2 + (n > 28)) for n in range(1, 31)]
+    assert long_run.finding(30, 0, samples, "a round" * 30).faults == []
