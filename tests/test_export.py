@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from torch import nn
 
 import wfn
-from pipeline.network.trimming import TrimmedConv2d, trim
+from pipeline.network.small_maps import SmallMapConv2d, suit_small_maps
 from wfn.export import ExportError, coreml, onnx_file, program, to_coreml, to_exported_program, to_onnx
 from wfn.export.checks import compare_logits
 from wfn.export.coding import code
@@ -36,8 +36,8 @@ def repeatable():
 
 
 def network(name="test_resnet"):
-    """A trimmed network with batch-norm statistics of its own."""
-    model = trim(timm.create_model(name, in_chans=1, num_classes=10))
+    """A network with batch-norm statistics of its own."""
+    model = suit_small_maps(timm.create_model(name, in_chans=1, num_classes=10))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -114,7 +114,7 @@ def test_plain_floats(fixed, tmp_path, pictures):
 
 def test_onnx_has_the_network(fixed, tmp_path, pictures):
     """Names, values and logits, for another number of pictures than it was traced and checked with."""
-    assert any(isinstance(module, TrimmedConv2d) for module in fixed.modules())
+    assert any(isinstance(module, SmallMapConv2d) for module in fixed.modules())
     fixed.train()
     report = to_onnx(fixed, tmp_path / "network.onnx", pictures[:5])
     assert all(module.training for module in fixed.modules())
@@ -433,7 +433,9 @@ def test_a_program_has_the_network(values, tmp_path, pictures):
 
 
 def test_a_program_runs_where_this_package_is_not(tmp_path, pictures):
-    model = with_values(trim(nn.Sequential(nn.Conv2d(1, 8, 5, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(1568, 10))), 99)
+    model = with_values(
+        suit_small_maps(nn.Sequential(nn.Conv2d(1, 8, 5, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(1568, 10))), 99
+    )
     to_exported_program(model, tmp_path / "network.pt2", pictures[:3])
     with torch.no_grad():
         torch.save((pictures, model(pictures)), tmp_path / "pictures.pt")

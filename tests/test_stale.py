@@ -27,7 +27,7 @@ EDITS = {
     "pipeline/training/loop.py": TRAINING,
     "pipeline/measuring/coding.py": TRAINING,
     "pipeline/fixing/rounds.py": FIXING,
-    "pipeline/network/trimming.py": TRAINING,
+    "pipeline/network/small_maps.py": TRAINING,
     "pipeline/comparing/task.py": {"quantise"},
     "pipeline/methods/apot.py": {"quantise"},
     "pipeline/methods/uniform.py": set(),  # of which the small profile has no network

@@ -11,7 +11,7 @@ from pipeline.base.settings import Model, Stem
 from pipeline.data.module import line_of, module_file, register_networks
 from pipeline.data.names import described
 from pipeline.network.hub import fetch
-from pipeline.network.trimming import trim
+from pipeline.network.small_maps import suit_small_maps
 from wfn.stem import replace_stem
 
 # Arguments of timm that settings of their own decide.
@@ -57,7 +57,7 @@ def build(settings: Model, seed: int) -> nn.Module:
             )
         if settings.stem is not None:
             _replace_stem(model, settings.stem)
-    return trim(model)
+    return suit_small_maps(model)
 
 
 def _replace_stem(model: nn.Module, stem: Stem) -> None:

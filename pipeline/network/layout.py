@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.network.parameters import layers
-from pipeline.network.trimming import TrimmedConv2d
+from pipeline.network.small_maps import SmallMapConv2d
 
 ROLES = ("batch_norm", "downsample", "first", "last")
 
@@ -46,7 +46,7 @@ def _watched(network: nn.Module, image: Tensor) -> tuple[Counter[str], dict[str,
     def watch(name: str, channels: int) -> Callable[..., None]:
         def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             found[name] += output.numel() // channels
-            if isinstance(module, TrimmedConv2d):
+            if isinstance(module, SmallMapConv2d):
                 idle[name] = min(idle.get(name, 1.0), 1 - module.acting(inputs[0].shape[-2:]))
 
         return count
