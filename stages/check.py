@@ -20,7 +20,7 @@ def check(
     settings = load_settings()
     name = settings.profile
     runs = folders.RUNS / name
-    made = [folders.baseline(), *folders.fixed(settings)[:1]] if home else folders.all_runs(settings)
+    made = [*folders.baselines(settings)[:1], *folders.fixed(settings)[:1]] if home else folders.all_runs(settings)
     results = [runs / folders.DATA, *(runs / each.folder for each in made), folders.PACKED / name, folders.HOME / name]
     found = obstacles(settings, results)
     if found:

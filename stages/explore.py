@@ -1,4 +1,4 @@
-"""Stage `explore`: how the settings act, on a small network: its baseline, and every cell of the grid."""
+"""Stage `explore`: how the settings act, on a small network: its baselines, and every cell of the grid."""
 
 from functools import partial
 from pathlib import Path
@@ -20,20 +20,25 @@ def explore(runs: Runs = None, out: Out = None) -> None:
     runs = runs or RUNS / settings.profile
     data, out = runs / DATA, writable(out or runs / "explore")
     fabric, dataset, small = device_and_data(settings.for_explore(), data)
-    cells = settings.for_classes(small.model.outputs).explored()
-    decides = small.of_baseline() | {name: cell.of_fixing() for name, cell in cells.items()}
+    settings = settings.for_classes(small.model.outputs)
+    trained, cells = settings.explore_baselines(), settings.explored()
+    decides = {name: each.of_baseline() for name, each in trained.items()}
+    decides |= {name: each.of_fixing() for name, each in cells.items()}
     with several_runs(fabric, out, decides, [data / CARD, *own_files(small)]) as made:
-        baseline = made.make(
-            "baseline",
-            lambda out: make_baseline("explore@baseline", small, fabric, dataset, Places(data, out, out)),
-        )
+        begin_with: dict[int, Path] = {}  # by seed
 
-        def make(out: Path, name: str) -> None:
+        def train(out: Path, name: str) -> None:
+            seed_torch(fabric, trained[name].seed)
+            make_baseline(f"explore@{name}", trained[name], fabric, dataset, Places(data, out, out))
+
+        def fix(out: Path, name: str) -> None:
             seed_torch(fabric, cells[name].seed)
-            make_fixed(f"explore@{name}", cells[name], fabric, dataset, Places(data, baseline, out))
+            make_fixed(f"explore@{name}", cells[name], fabric, dataset, Places(data, begin_with[cells[name].seed], out))
 
+        for name, each in trained.items():
+            begin_with[each.seed] = made.make(name, partial(train, name=name))
         for number, name in enumerate(cells, 1):
-            made.make(name, partial(make, name=name))
+            made.make(name, partial(fix, name=name))
             fabric.print(f"explore: {number} of {len(cells)} networks")
 
 

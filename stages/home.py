@@ -18,7 +18,7 @@ from pipeline.packing.packing import pack_run
 from pipeline.report.document import Results, report_files, with_size
 from stages.common.cli import Out, Runs, run
 from stages.common.commit import commit
-from stages.common.folders import DATA, HOME, RUNS, baseline, fixed
+from stages.common.folders import DATA, HOME, RUNS, baselines, fixed
 
 NETWORK = "network.wfn"
 
@@ -28,12 +28,12 @@ def home(runs: Runs = None, out: Out = None) -> None:
     settings = load_settings()
     runs, out = runs or RUNS / settings.profile, writable(out or HOME / settings.profile)
     card = read_json(runs / DATA / CARD)
-    made = {each.stage: read_run(runs / each.folder) for each in (baseline(), fixed(settings)[0])}
+    made = {each.stage: read_run(runs / each.folder) for each in (baselines(settings)[0], fixed(settings)[0])}
     trained, few = made.values()
     with all_or_nothing(out) as staging:
         pack_run(few, card, staging / NETWORK)
         trained, few = with_size(trained, None), with_size(few, staging / NETWORK)
-        results = Results(trained, [few], made, card, out / NETWORK, commit())
+        results = Results([trained], [few], made, card, out / NETWORK, commit())
         write_files(staging, report_files(settings, results) | {METRICS: to_json(headline(trained, few))})
     print(f"home: open {out / 'index.html'}")
 

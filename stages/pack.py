@@ -13,7 +13,7 @@ def pack(runs: Runs = None, out: Out = None) -> None:
     settings = load_settings()
     runs, out = runs or RUNS / settings.profile, writable(out or PACKED / settings.profile)
     card = read_json(runs / DATA / CARD)
-    packed = [made for made in all_runs(settings) if not is_float(made)]
+    packed = [made for made in all_runs(settings) if not is_float(made, settings)]
     listed = {}
     with all_or_nothing(out) as staging:
         for number, made in enumerate(packed, 1):

@@ -30,14 +30,17 @@ def report(
     settings = load_settings()
     runs, packed = runs or RUNS / settings.profile, packed or PACKED / settings.profile
     out = writable(out or REPORTS / settings.profile)
-    found = {made.stage: _read(made, runs, packed) for made in folders.all_runs(settings)}
+    found = {
+        made.stage: _read(made, runs, None if folders.is_float(made, settings) else packed)
+        for made in folders.all_runs(settings)
+    }
 
     def those(made: Sequence[Made]) -> list[Run]:
         return [found[each.stage] for each in made]
 
     chosen = rates / f"{settings.profile}.csv"
     results = Results(
-        baseline=found[folders.baseline().stage],
+        baselines=those(folders.baselines(settings)),
         fixed=those(folders.fixed(settings)),
         made=found,
         card=read_json(runs / DATA / CARD),
@@ -45,7 +48,7 @@ def report(
         commit=commit(),
         variants=those(folders.variants(settings)),
         quantised=those(folders.quantised(settings)),
-        explore_baseline=found[folders.explore_baseline().stage],
+        explore_baselines=those(folders.explore_baselines(settings)),
         explored=those(folders.explored(settings)),
         rates=pd.read_csv(chosen) if chosen.exists() else None,
         published=PUBLISHED,
@@ -54,10 +57,9 @@ def report(
     print(f"report: open {out / 'index.html'}")
 
 
-def _read(made: Made, runs: Path, packed: Path) -> Run:
-    """A run whose metrics say the bytes of its packed file as well; a float network is not packed."""
-    found = read_run(runs / made.folder)
-    return with_size(found, None if folders.is_float(made) else packed / packed_name(made.folder))
+def _read(made: Made, runs: Path, packed: Path | None) -> Run:
+    """A run whose metrics say the bytes of its packed file as well; `packed` is None for a float network."""
+    return with_size(read_run(runs / made.folder), packed and packed / packed_name(made.folder))
 
 
 if __name__ == "__main__":

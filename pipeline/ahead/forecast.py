@@ -20,7 +20,7 @@ from pipeline.base.results import CARD, SETTINGS
 from pipeline.base.settings import Settings
 
 PROVENANCE = "provenance.csv"
-EXPLORE = "explore"
+EXPLORE, BASELINE = "explore", "pretrain"
 # Where these are not what they were, the last run says nothing of the next one's minutes.
 DECIDE_SPEED = ("data", "model", "hardware")
 
@@ -41,21 +41,24 @@ def forecast(settings: Settings, stages: Sequence[str], places: Places) -> list[
 
 def epochs_of(settings: Settings, stages: Sequence[str]) -> dict[str, int]:
     """Epochs of training in every stage of dvc.yaml that makes the networks `stages`; `explore` makes many of them."""
-    small = settings.for_explore()
-    training = {f"{EXPLORE}@{name}": each.training_epochs for name, each in settings.explored().items()}
-    for stage, chosen in (("pretrain", settings), (f"{EXPLORE}@baseline", small)):
-        training[stage] = chosen.pretrain.epochs if chosen.trains_the_baseline else 0
+    fixed, trained = settings.explored(), settings.explore_baselines()
     found: Counter[str] = Counter()
     for stage in stages:
-        made_by = EXPLORE if _kind(stage) == EXPLORE else stage
-        found[made_by] += training[stage] if stage in training else settings.for_stage(stage).training_epochs
+        kind, _, name = stage.partition("@")
+        chosen = (fixed | trained)[name] if kind == EXPLORE else settings.for_stage(stage)
+        if _kind(stage) == BASELINE or name in trained:
+            epochs = chosen.pretrain.epochs if chosen.trains_the_baseline else 0
+        else:
+            epochs = chosen.training_epochs
+        found[EXPLORE if kind == EXPLORE else stage] += epochs
     return dict(found)
 
 
 def _work(settings: Settings, stages: Sequence[str], epochs: Mapping[str, int], runs: Path) -> str:
-    counts = Counter("baseline" if each in ("pretrain", f"{EXPLORE}@baseline") else _kind(each) for each in stages)
+    small = {f"{EXPLORE}@{name}" for name in settings.explore_baselines()}
+    counts = Counter(BASELINE if each in small else _kind(each) for each in stages)
     texts = {
-        "baseline": _plural(counts["baseline"], "baseline"),
+        BASELINE: _plural(counts[BASELINE], "baseline"),
         "fix": _plural(counts["fix"], "fixed network"),
         "quantise": f"{counts['quantise']} of other methods",
         EXPLORE: f"{counts[EXPLORE]} explored",
@@ -77,7 +80,7 @@ def _plural(count: int, of: str) -> str:
 def _kind(stage: str) -> str:
     """Stages of one kind work as fast as each other."""
     kind = stage.partition("@")[0]
-    return "fix" if kind in ("repeats", "sweep", "variants") else kind
+    return {"repeats": "fix", "sweep": "fix", "variants": "fix", "baselines": BASELINE}.get(kind, kind)
 
 
 def _duration(settings: Settings, epochs: Mapping[str, int], places: Places) -> str:
@@ -113,7 +116,8 @@ def _seconds(settings: Settings, epochs: Mapping[str, int], report: Path) -> flo
 
 def _networks(settings: Settings, stage: str) -> list[str]:
     """What a stage of dvc.yaml makes."""
-    return [f"{EXPLORE}@{name}" for name in ("baseline", *settings.explored())] if stage == EXPLORE else [stage]
+    names = [*settings.explore_baselines(), *settings.explored()]
+    return [f"{EXPLORE}@{name}" for name in names] if stage == EXPLORE else [stage]
 
 
 def _cost(profile: Path) -> str:

@@ -1,7 +1,7 @@
 """What the paper claims, and whether what was measured here bears it out.
 
-A verdict is made only where the measured figure is farther from the claimed one than its spread, the standard deviation
-over runs with different seeds; of a difference or a ratio of two means, that of both together.
+Figures are means over runs with different seeds, differences and ratios means over pairs with the same seed, which
+begin with the same baseline. A verdict is made only where the 95 % interval of the mean leaves the claimed figure out.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from pipeline.base.results import Run
 from pipeline.base.settings import Settings
-from pipeline.report.tables import AS_IS, EUCLIDEAN, FLOAT_BATCH_NORM
+from pipeline.report.tables import AS_IS, EUCLIDEAN, FLOAT_BATCH_NORM, SETTING
 
+CONFIDENCE = 0.95
 LOSS = 0.3  # points of top-1: what "lossless" is taken to allow
 APOT_BITS = 3  # the width that the paper compares with
 FEWER, LOWER = 56, 1.9  # times: unique weights and entropy, abstract
@@ -31,29 +32,39 @@ HOLDS, FAILS, UNDECIDED, UNMEASURED = "holds", "does not hold", "not decided", "
 
 
 class Figure(NamedTuple):
-    """A mean over runs and its standard deviation, NaN for a single run; `stage` made it."""
+    """What was measured with every seed: `values` by seed, none where nothing was; `stage` made it."""
 
-    mean: float
-    spread: float = math.nan
+    values: pd.Series
     stage: str = ""
 
     def less(self, other: Figure) -> Figure:
-        """The difference to another figure."""
-        return Figure(self.mean - other.mean, _root(self.spread, other.spread), _both(self, other))
+        """The difference to another figure, over the seeds that both have."""
+        return Figure((self.values - other.values).dropna(), _both(self, other))
 
     def over(self, other: Figure) -> Figure:
-        """The ratio to another figure."""
-        ratio = self.mean / other.mean
-        return Figure(ratio, ratio * _root(self.spread / self.mean, other.spread / other.mean), _both(self, other))
+        """The ratio to another figure, over the seeds that both have."""
+        return Figure((self.values / other.values).dropna(), _both(self, other))
+
+    @property
+    def mean(self) -> float:
+        """NaN where nothing was measured."""
+        return float(self.values.mean())
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation; NaN for a single run."""
+        return float(self.values.std())
+
+    @property
+    def interval(self) -> float:
+        """Half the width of the interval that holds the mean of all seeds' runs, Student's t; NaN for a single run."""
+        count = len(self.values)
+        if count < 2:
+            return math.nan
+        return float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * self.spread / math.sqrt(count)
 
 
-NOTHING = Figure(math.nan)
-
-
-def _root(*spreads: float) -> float:
-    """Of a sum: the spreads that are known, added as independent ones are; NaN where none is."""
-    known = [spread for spread in spreads if not math.isnan(spread)]
-    return math.hypot(*known) if known else math.nan
+NOTHING = Figure(pd.Series(dtype=float))
 
 
 def _both(one: Figure, other: Figure) -> str:
@@ -61,20 +72,20 @@ def _both(one: Figure, other: Figure) -> str:
 
 
 def verdict(figure: Figure, least: float) -> str:
-    """Whether a figure is at least `least`, as far as its spread lets one tell."""
-    if math.isnan(figure.mean):
+    """Whether a figure is at least `least`, as far as its interval lets one tell."""
+    if not len(figure.values):
         return UNMEASURED
-    margin, spread = figure.mean - least, 0.0 if math.isnan(figure.spread) else figure.spread
-    if abs(margin) <= spread:
-        return UNDECIDED
-    return HOLDS if margin > 0 else FAILS
+    margin = figure.mean - least
+    if abs(margin) > figure.interval:
+        return HOLDS if margin > 0 else FAILS
+    return UNDECIDED
 
 
 def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], explored: pd.DataFrame) -> pd.DataFrame:
-    """One row per claim: claim, source, measured and its spread, unit, least (what the claim asks for), verdict, stage.
+    """One row per claim: its source, what was measured and over how many runs, what it asks for at least, the verdict.
 
-    compared: as `tables.quantisers` makes it. runs: of the main setting, with different seeds. explored: as
-    `tables.explored` makes it.
+    compared: as `tables.compared_runs` makes it. runs: of the main setting, with different seeds. explored: as
+    `tables.explored_runs` makes it.
     """
     delta, alpha = settings.delta, settings.alpha
     setting = f"δ = {delta:g}"
@@ -93,9 +104,8 @@ def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], expl
         return mean_over_deltas(explored, column, change=change, alpha=alpha)
 
     def over_seeds(count: Callable[[Run], float]) -> Figure:
-        values = [count(run) for run in runs]
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-        return Figure(float(np.mean(values)), spread, "fix, repeats")
+        counts = {run.settings["seed"]: count(run) for run in runs}
+        return Figure(pd.Series(counts, dtype=float).dropna(), "fix, repeats")
 
     def float_norm(column: str) -> Figure:
         return small(column, FLOAT_BATCH_NORM)
@@ -129,6 +139,8 @@ def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], expl
             "source": source,
             "measured": figure.mean,
             "measured_spread": figure.spread,
+            "interval": figure.interval,
+            "runs": len(figure.values),
             "least": least,
             "unit": unit,
             "verdict": verdict(figure, least),
@@ -139,32 +151,29 @@ def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], expl
     return pd.DataFrame(rows)
 
 
-def figure_of(table: pd.DataFrame, column: str, stage: str, **setting: Any) -> Figure:
-    """The figure of the only row with this setting; nothing where there is none."""
-    chosen = table
+def figure_of(runs: pd.DataFrame, column: str, stage: str, **setting: Any) -> Figure:
+    """The figure of the runs with this setting; nothing where there are none, or where they differ in another."""
+    chosen = runs
     for key, value in setting.items():
-        chosen = chosen[chosen[key] == value] if key in chosen else chosen[:0]
-    if len(chosen) != 1 or column not in chosen:
+        chosen = chosen[chosen[key] == value]
+    if not len(chosen) or len(chosen[SETTING].drop_duplicates()) > 1:
         return NOTHING
-    return _figure(chosen.iloc[0], column, stage)
+    return _figure(chosen, column, stage)
 
 
-SPREAD_OF = {"drop": "top1"}  # against one baseline
-
-
-def _figure(row: pd.Series, column: str, stage: str) -> Figure:
-    return Figure(float(row[column]), float(row.get(f"{SPREAD_OF.get(column, column)}_spread", math.nan)), stage)
+def _figure(runs: pd.DataFrame, column: str, stage: str) -> Figure:
+    """Of runs of one setting; one that is there twice counts once."""
+    return Figure(runs.drop_duplicates("seed").set_index("seed")[column].astype(float), stage)
 
 
 def mean_over_deltas(explored: pd.DataFrame, column: str, **setting: Any) -> Figure:
-    """The mean of a column over the rows of `explored` with this setting, and the spread of that mean over seeds."""
-    chosen = explored[explored["method"] == "WFN"] if len(explored) else explored
+    """The mean of a column over all deltas of the runs of `explored` with this setting."""
+    chosen = explored[explored["method"] == "WFN"]
     for key, value in setting.items():
-        chosen = chosen[chosen[key] == value] if key in chosen else chosen[:0]
+        chosen = chosen[chosen[key] == value]
     if not len(chosen):
         return NOTHING
-    spread = _root(*chosen[f"{column}_spread"]) / len(chosen)
-    return Figure(float(chosen[column].mean()), spread, "explore")
+    return Figure(chosen.pivot_table(column, "seed", "delta").dropna().mean(axis="columns"), "explore")
 
 
 def simple(run: Run) -> float:
@@ -210,14 +219,17 @@ def against_smaller(compared: pd.DataFrame, delta: float, alpha: float) -> tuple
 
     Where there is none: how much larger the smallest of them is, in MB.
     """
-    others = compared[~compared["method"].isin(["WFN", "Baseline"])].sort_values("megabytes")
-    top1, size = (
-        figure_of(compared, column, "fix, repeats", method="WFN", delta=delta, alpha=alpha)
-        for column in ("top1", "megabytes")
-    )
-    if not len(others):
+
+    def own(column: str) -> Figure:
+        return figure_of(compared, column, "fix, repeats", method="WFN", delta=delta, alpha=alpha)
+
+    rows = compared[~compared["method"].isin(["WFN", "Baseline"])]
+    others = [group for _, group in rows.groupby(SETTING, dropna=False)]
+    if not others:
         return NOTHING, "points"
-    smaller = others[others["megabytes"] <= size.mean]
-    if not len(smaller):
-        return _figure(others.iloc[0], "megabytes", "quantise").less(size), "MB"
-    return top1.less(_figure(smaller.sort_values("top1").iloc[-1], "top1", "quantise")), "points"
+    smaller = [each for each in others if _figure(each, "megabytes", "").mean <= own("megabytes").mean]
+    if not smaller:
+        smallest = min(others, key=lambda each: _figure(each, "megabytes", "").mean)
+        return _figure(smallest, "megabytes", "quantise").less(own("megabytes")), "MB"
+    best = max(smaller, key=lambda each: _figure(each, "top1", "").mean)
+    return own("top1").less(_figure(best, "top1", "quantise")), "points"

@@ -28,13 +28,14 @@ DRAWN_ONLY = {"distribution", "moved"}
 class Results:
     """Everything that a report is made of.
 
-    Sizes are in the runs' metrics (`with_size`). fixed: the run of stage `fix` first, then its repeats and the sweep.
+    Sizes are in the runs' metrics (`with_size`). baselines: one for each repeat, that of `pretrain` first. fixed: the
+    run of stage `fix` first, then its repeats and the sweep.
     made: every run by its DVC stage, in the order of the pipeline. card: of the data set. file: that of `fix`, packed.
     commit: of the code that made the report. variants, quantised, explored: those of these stages. rates: the choice of
     learning rates. published: the file of published figures. Without any of these: the page of one network.
     """
 
-    baseline: Run
+    baselines: Sequence[Run]
     fixed: Sequence[Run]
     made: Mapping[str, Run]
     card: Mapping[str, Any]
@@ -42,7 +43,7 @@ class Results:
     commit: str
     variants: Sequence[Run] = ()
     quantised: Sequence[Run] = ()
-    explore_baseline: Run | None = None
+    explore_baselines: Sequence[Run] = ()
     explored: Sequence[Run] = ()
     rates: pd.DataFrame | None = None
     published: Path | None = None
@@ -65,7 +66,7 @@ class Results:
     @property
     def idle_share(self) -> float:
         """Share of the network's weights that meet nothing but padding."""
-        layout = self.baseline.layers
+        layout = self.baselines[0].layers
         return 0.0 if layout is None else float(layout["idle"].sum() / layout["weights"].sum())
 
 
@@ -95,12 +96,12 @@ def report_files(settings: Settings, results: Results) -> dict[str, bytes]:
 
 def _frames(settings: Settings, results: Results) -> dict[str, pd.DataFrame]:
     """The tables by name; one without rows is left out."""
-    main, baseline = results.fixed[0], results.baseline
+    main, baseline = results.fixed[0], results.baselines[0]
     layout = baseline.layers
     if layout is None or main.iterations is None or main.centres is None:
         raise FileNotFoundError(f"{main.folder}, {baseline.folder}: iterations.csv, centres.csv, layers.csv are needed")
     before, after = weights.read_parameters(baseline, layout), weights.read_weights(main, layout)
-    comparison = tables.comparison(baseline, results.trained, settings.model.name)
+    comparison = tables.comparison(results.baselines, results.trained, settings.model.name)
     frames = {
         **({} if results.alone else _compared(settings, results, comparison)),
         "comparison": comparison,
@@ -117,12 +118,12 @@ def _frames(settings: Settings, results: Results) -> dict[str, pd.DataFrame]:
 def _compared(settings: Settings, results: Results, comparison: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The tables of what the fixed network is compared with: other settings, other methods, what others published."""
     main = results.fixed[0]
-    compared = tables.quantisers(results.baseline, [*results.fixed, *results.variants], results.quantised)
-    small, rates, published = results.explore_baseline, results.rates, results.published
-    exploration = tables.explored(small, results.explored) if small else pd.DataFrame()
+    compared = tables.compared_runs(results.baselines, [*results.fixed, *results.variants], results.quantised)
+    explored = tables.explored_runs(results.explore_baselines, results.explored)
     again = [run for run in results.fixed if _same_setting(run, main)]
-    frames = {"claims": claims(settings, compared, again, exploration), "quantisers": compared}
-    frames["exploration"] = exploration
+    frames = {"claims": claims(settings, compared, again, explored), "quantisers": tables.quantisers(compared)}
+    frames["exploration"] = tables.explored(explored)
+    rates, published = results.rates, results.published
     if published is not None:
         same, elsewhere = tables.published(published, settings.data.name, settings.model.name)
         frames["published"] = tables.beside_published(comparison, same)
@@ -164,15 +165,17 @@ def _sections(
         (
             "What the paper claims, what was measured here",
             f"{settings.model.name} on {_images(results.card)}, and {explore} for the settings. A claim asks for a "
-            "figure of at least so much; a verdict is made only where the measured one is farther from that than its "
-            "spread (±), the standard deviation over runs with different seeds.",
+            "figure of at least so much. ± is the standard deviation over runs with different seeds; differences and "
+            "ratios are taken seed by seed. A verdict is made only where the 95 % interval of the mean (Student's t) "
+            "leaves the claimed figure out, and never of a single run.",
             "claims",
         ),
         (
             "Baseline and fixed networks",
             f"{_images(results.card)}. Means over runs with different seeds, ± their standard deviation; seed "
-            f"{settings.seed} and those after it. Entropy and counts are of the whole network, zeros included; “as "
-            "published” leaves out the zero value and the down-sample layers, as the paper's tables do."
+            f"{settings.seed} and those after it, each with a baseline of its own, from which the change is counted. "
+            "Entropy and counts are of the whole network, zeros included; “as published” leaves out the zero value and "
+            "the down-sample layers, as the paper's tables do."
             f"{_idle(results)}",
             "comparison",
         ),
@@ -190,17 +193,17 @@ def _sections(
         ),
         (
             "WFN against other methods",
-            "The same baseline network and data for all, and as many epochs as the column says; means over the runs of "
-            "a setting, ± their standard deviation. Entropy and unique values are of the values as multiplied out; "
-            "index entropy is of the indices into each codebook, with the scale factored out. Sizes are those of the "
-            "packed files. Bits are a weight's; the first and the "
-            "last layer have 8 with APoT and LSQ. Activations are float where no bits are given.",
+            "The same data for all, and as many epochs as the column says; means over the runs of a setting, ± their "
+            "standard deviation. Each begins with the baseline of its own seed, from which its change is counted. "
+            "Entropy and unique values are of the values as multiplied out; index entropy is of the indices into each "
+            "codebook, with the scale factored out. Sizes are those of the packed files. Bits are a weight's; the first "
+            "and the last layer have 8 with APoT and LSQ. Activations are float where no bits are given.",
             "quantisers",
         ),
         ("Over the fixing rounds", f"{setting}.", "rounds.svg"),
         (
             "How the settings act",
-            f"{explore}, a small network with a baseline of its own on the same data, fixed in {explore_rounds} "
+            f"{explore}, a small network with baselines of its own on the same data, fixed in {explore_rounds} "
             f"rounds; means over {len(settings.explore.repeats)} runs, bars are their standard deviation. Values are "
             "counted in the whole network, so batch-norm that stays float adds its own.",
             "exploration.svg",
@@ -254,7 +257,7 @@ def _sections(
         *sections[:opening],
         _take_home(results),
         *sections[opening:],
-        *_examples(results.baseline),
+        *_examples(results.baselines[0]),
         Section("Settings", "params.yaml and the profile", json.dumps(settings.model_dump(mode="json"), indent=2)),
     ]
 
@@ -306,8 +309,14 @@ def _headline(settings: Settings, results: Results, frames: Mapping[str, pd.Data
     return (
         f"{results.fixed[0].metrics['parameters'] / 1e6:.1f} million weights → {main['unique']:.0f} values, "
         f"{main['entropy']:.2f} bits each, {main['ratio']:.1f} × smaller, "
-        f"{main['drop']:+.1f} points (top-1 {main['top1']:.1f} %).{runs}{_verdicts(frames)}"
+        f"{_change(main)} points (top-1 {main['top1']:.1f} %).{runs}{_verdicts(frames)}"
     )
+
+
+def _change(row: pd.Series) -> str:
+    """A row's change of top-1 and its spread, if it has one; what is rounded to nothing is no loss."""
+    change = f"{round(row['drop'], 2) + 0.0:+.2f}"
+    return change if pd.isna(row["drop_spread"]) else f"{change} ± {row['drop_spread']:.2f}"
 
 
 def _verdicts(frames: Mapping[str, pd.DataFrame]) -> str:

@@ -27,26 +27,29 @@ METHODS = {
 }
 
 
-def comparison(baseline: Run, fixed: Sequence[Run], model: str) -> pd.DataFrame:
-    """The baseline and every fixed `model`: one row per setting, means over its runs with different seeds.
+def comparison(baselines: Sequence[Run], fixed: Sequence[Run], model: str) -> pd.DataFrame:
+    """The baselines and every fixed `model`: one row per setting, means over its runs with different seeds.
 
-    drop: top-1 against the baseline, in points. megabytes: of the packed file. The columns *_spread are
-    standard deviations over the runs, empty for a single one.
+    drop: top-1 against the baseline of the same seed, in points. megabytes: of the packed file. The columns *_spread
+    are standard deviations over the runs, empty for a single one.
     """
-    rows = [{"method": "Baseline", **_measured(baseline, baseline)}]
-    rows += [{"method": "WFN", **_chosen(run, "delta", "alpha", "seed"), **_measured(run, baseline)} for run in fixed]
+    runs = [("Baseline", run) for run in baselines] + [("WFN", run) for run in fixed]
+    rows = [
+        {"method": method, **_chosen(run, "delta", "alpha", "seed"), **_measured(run, baselines)}
+        for method, run in runs
+    ]
     averaged = ["top1", "drop", *MEASURED[1:], "megabytes", "ratio"]
-    frame = over_runs(rows, ["method", "delta", "alpha"], averaged)
+    frame = over_runs(pd.DataFrame(rows), ["method", "delta", "alpha"], averaged)
     frame.insert(0, "model", model)
     return frame.sort_values(["method", "alpha", "delta"], ascending=[True, True, False], ignore_index=True)
 
 
-def over_runs(rows: Sequence[Mapping[str, Any]], setting: list[str], averaged: list[str]) -> pd.DataFrame:
+def over_runs(runs: pd.DataFrame, setting: list[str], averaged: list[str]) -> pd.DataFrame:
     """One row per setting: how many runs with different seeds it has, means, and of some the standard deviation.
 
-    A run that is there twice counts once. The order is that of the rows.
+    runs: one row each; one that is there twice counts once. The order is theirs.
     """
-    frame = pd.DataFrame(rows, columns=[*setting, "seed", *averaged]).drop_duplicates([*setting, "seed"])
+    frame = runs.reindex(columns=[*setting, "seed", *averaged]).drop_duplicates([*setting, "seed"])
     groups = frame.groupby(setting, dropna=False, sort=False)
     table = groups[averaged].mean()
     for name in (name for name in SPREAD if name in averaged):
@@ -55,23 +58,23 @@ def over_runs(rows: Sequence[Mapping[str, Any]], setting: list[str], averaged: l
     return table.reset_index()
 
 
-def _measured(run: Run, baseline: Run) -> dict[str, Any]:
+def _measured(run: Run, baselines: Sequence[Run]) -> dict[str, Any]:
     metrics = run.metrics
+    (own,) = (each for each in baselines if each.settings["seed"] == run.settings["seed"])
     return {
         **{key: metrics[key] for key in MEASURED},
-        "drop": round(metrics["top1"] - baseline.metrics["top1"], 6),
+        "drop": round(metrics["top1"] - own.metrics["top1"], 6),
         "megabytes": metrics["packed_bytes"] / 1e6,
         "ratio": metrics["float_bytes"] / metrics["packed_bytes"],
     }
 
 
-def quantisers(baseline: Run, fixed: Sequence[Run], quantised: Sequence[Run]) -> pd.DataFrame:
-    """WFN against other methods on the same baseline: one row per setting, means over its runs with different seeds.
+def compared_runs(baselines: Sequence[Run], fixed: Sequence[Run], quantised: Sequence[Run]) -> pd.DataFrame:
+    """WFN and other methods, each begun with the baseline of the same seed: one row per run, also of the baselines.
 
-    fixed: the variants too. The columns *_spread are standard deviations over the runs, empty for
-    a single one. Sizes are those of the whole network.
+    fixed: the variants too. Sizes are those of the whole network.
     """
-    rows = [{"method": "Baseline", "seed": None, **_sizes(baseline, baseline)}]
+    rows = [{"method": "Baseline", **_chosen(run, "seed"), **_sizes(run, baselines)} for run in baselines]
     for run in fixed:
         trained = len(run.settings["fixing"]["fractions"]) - 1
         setting = {
@@ -79,13 +82,18 @@ def quantisers(baseline: Run, fixed: Sequence[Run], quantised: Sequence[Run]) ->
             "epochs": trained * run.settings["finetune"]["epochs"],
             **_chosen(run, "delta", "alpha", "seed"),
         }
-        rows.append(setting | _sizes(run, baseline))
+        rows.append(setting | _sizes(run, baselines))
     for run in quantised:
         method = run.settings["method"]
         setting = {"method": METHODS.get(method, method), **_chosen(run, "bits", "delta", "seed")}
         setting["epochs"] = 0 if run.iterations is None else len(run.iterations)
-        rows.append(setting | _sizes(run, baseline))
-    return over_runs(rows, SETTING, AVERAGED).dropna(axis="columns", how="all")
+        rows.append(setting | _sizes(run, baselines))
+    return pd.DataFrame(rows, columns=[*SETTING, "seed", *AVERAGED])
+
+
+def quantisers(compared: pd.DataFrame) -> pd.DataFrame:
+    """The runs of `compared_runs` as one row per setting: means, and standard deviations, empty for a single run."""
+    return over_runs(compared, SETTING, AVERAGED).dropna(axis="columns", how="all")
 
 
 SETTING = ["method", "bits", "delta", "alpha", "activation_bits", "epochs"]
@@ -93,16 +101,16 @@ AVERAGED = [
     *("top1", "drop", "entropy", "entropy_nonzero", "unique", "unique_no_bn", "unique_no_bn_first_last"),
     *("index_entropy", "lzw_megabytes", "megabytes", "ratio", "seconds"),
 ]
-SPREAD = ["top1", "entropy", "unique", "index_entropy", "megabytes"]
+SPREAD = ["top1", "drop", "entropy", "unique", "index_entropy", "megabytes"]
 
 
 def _chosen(run: Run, *keys: str) -> dict[str, Any]:
     return {key: run.settings.get(key) for key in keys}
 
 
-def _sizes(run: Run, baseline: Run) -> dict[str, Any]:
+def _sizes(run: Run, baselines: Sequence[Run]) -> dict[str, Any]:
     return {
-        **_measured(run, baseline),
+        **_measured(run, baselines),
         "index_entropy": run.metrics["index_entropy"],
         "activation_bits": run.metrics.get("activation_bits"),
         "lzw_megabytes": run.metrics["lzw_bytes"] / 1e6,
@@ -160,17 +168,29 @@ def beside_published(comparison: pd.DataFrame, published: pd.DataFrame) -> pd.Da
 AS_PUBLISHED = ["entropy_as_published", "unique_as_published"]
 
 
-def explored(baseline: Run, runs: Sequence[Run]) -> pd.DataFrame:
-    """What `explore` found, one row per setting, means over its runs; the small baseline last; no rows without runs.
+def explored_runs(baselines: Sequence[Run], runs: Sequence[Run]) -> pd.DataFrame:
+    """What `explore` found, one row per run; those of the small baselines last; no rows without runs.
 
     change: what is different from the settings of `fix` beside delta and alpha.
     """
     rows = [
-        {"method": "WFN", "change": _change(run), **_chosen(run, "delta", "alpha", "seed"), **_measured(run, baseline)}
+        {"method": "WFN", "change": _change(run), **_chosen(run, "delta", "alpha", "seed"), **_measured(run, baselines)}
         for run in runs
     ]
-    rows += [{"method": "Baseline", **_measured(baseline, baseline)}] if rows else []
-    return over_runs(rows, ["method", "change", "delta", "alpha"], ["top1", "drop", "unique", "entropy", "megabytes"])
+    if rows:
+        rows += [{"method": "Baseline", **_chosen(run, "seed"), **_measured(run, baselines)} for run in baselines]
+    return pd.DataFrame(rows, columns=[*EXPLORED, "seed", *EXPLORED_AVERAGED])
+
+
+EXPLORED, EXPLORED_AVERAGED = (
+    ["method", "change", "delta", "alpha"],
+    ["top1", "drop", "unique", "entropy", "megabytes"],
+)
+
+
+def explored(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of `explored_runs` as one row per setting: means, and standard deviations, empty for a single run."""
+    return over_runs(runs, EXPLORED, EXPLORED_AVERAGED)
 
 
 AS_IS, FLOAT_BATCH_NORM, EUCLIDEAN = "none", "batch-norm float", "euclidean distance"

@@ -29,8 +29,8 @@ def label_of(stage: str, settings: Mapping[str, Any]) -> Label:
     experiment = f"weight-fixing-{settings['profile']}{f'-{kind}' if kind in APART else ''}"
     if kind == "report":
         name = "report"
-    elif kind == "pretrain" or (kind in APART and cell == "baseline"):
-        name = f"baseline {settings['model']['name']}"
+    elif kind in ("pretrain", "baselines") or (kind in APART and cell.startswith("baseline")):
+        name = f"baseline s{settings['seed']} {settings['model']['name']}"
     elif kind in ("quantise", "rates", "variants"):
         name = _short(cell)
     else:

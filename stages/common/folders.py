@@ -24,9 +24,13 @@ class Made(NamedTuple):
     folder: Path
 
 
-def baseline() -> Made:
-    """What stage `pretrain` writes."""
-    return Made("pretrain", Path("baseline"))
+def baselines(settings: Settings) -> list[Made]:
+    """What `pretrain` and its repeats write, in this order."""
+    return [_baseline(repeat) for repeat in (0, *settings.repeats)]
+
+
+def _baseline(repeat: int) -> Made:
+    return Made(f"baselines@{repeat}" if repeat else "pretrain", Path("baselines", f"repeat-{repeat}"))
 
 
 def fixed(settings: Settings) -> list[Made]:
@@ -55,9 +59,9 @@ def quantised(settings: Settings) -> list[Made]:
     return [Made(f"quantise@{name}", Path("quantise", name)) for name in settings.baselines.quantisers]
 
 
-def explore_baseline() -> Made:
-    """The small network that `explore` fixes."""
-    return Made("explore@baseline", Path("explore", "baseline"))
+def explore_baselines(settings: Settings) -> list[Made]:
+    """The small networks that `explore` fixes, one for each of its repeats."""
+    return [Made(f"explore@{name}", Path("explore", name)) for name in settings.explore_baselines()]
 
 
 def explored(settings: Settings) -> list[Made]:
@@ -65,19 +69,19 @@ def explored(settings: Settings) -> list[Made]:
     return [Made(f"explore@{name}", Path("explore", name)) for name in settings.explored()]
 
 
-def is_float(made: Made) -> bool:
+def is_float(made: Made, settings: Settings) -> bool:
     """Whether a run's network has its weights as they were trained."""
-    return made in (baseline(), explore_baseline())
+    return made in (*baselines(settings), *explore_baselines(settings))
 
 
 def all_runs(settings: Settings) -> list[Made]:
     """Every run of the pipeline, in its order."""
     compared = [*fixed(settings), *variants(settings), *quantised(settings)]
-    return [baseline(), *compared, explore_baseline(), *explored(settings)]
+    return [*baselines(settings), *compared, *explore_baselines(settings), *explored(settings)]
 
 
 class Places(NamedTuple):
-    """The folders of a run: the data set, the baseline network, and where the run is written."""
+    """The folders of a run: the data set, the baseline network of its repeat, and where the run is written."""
 
     data: Path
     baseline: Path
@@ -95,4 +99,5 @@ def places(settings: Settings, stage: str, runs: Path | None, out: Path | None) 
         kind = stage.partition("@")[0]
         near = [known for known in own if known.partition("@")[0] == kind] or list(own)
         raise InputError(f"--stage {stage}: no such stage; allowed: {', '.join(near[:5])}{', ...' * (len(near) > 5)}")
-    return Places(runs / DATA, runs / baseline().folder, writable(out or runs / own[stage]))
+    begins_with = _baseline(settings.for_stage(stage).seed - settings.seed)
+    return Places(runs / DATA, runs / begins_with.folder, writable(out or runs / own[stage]))

@@ -48,7 +48,8 @@ class Everything(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        found = [*self._channels(), *self._networks(), *self._ablations(), *self._budgets(), *self._batches()]
+        found = [*self._channels(), *self._networks(), *self._repeats_used(), *self._ablations(), *self._budgets()]
+        found += self._batches()
         if found:
             raise ValueError(*found)
         return self
@@ -61,6 +62,18 @@ class Everything(Section):
         for key, count in (("grid", self.grid.networks), ("explore", self.explore.networks)):
             if count > MOST:
                 yield f"{key}: asks for {count:,} networks; allowed: at most {MOST:,}"
+
+    def _repeats_used(self) -> Iterator[str]:
+        used = [("grid.repeats", repeat) for repeat in self.grid.repeats]
+        used += [(f"variants.{name}.repeat", each.repeat) for name, each in self.variants.items()]
+        used += [
+            (f"baselines.quantisers.{name}.repeat", each.repeat) for name, each in self.baselines.quantisers.items()
+        ]
+        known = (0, *self.repeats)
+        for key, repeat in used:
+            if repeat not in known:
+                allowed = ", ".join(map(str, known))
+                yield f"{key}: there is no baseline for repeat {repeat}; allowed: {allowed} (0 and those of `repeats`)"
 
     def _ablations(self) -> Iterator[str]:
         for name, changes in self.explore.ablations.items():

@@ -49,7 +49,7 @@ class Variant(Section):
     alpha: NotNegative
     # None: those of `fixing`.
     fractions: Fractions | None = None
-    repeat: Repeat = 0
+    repeat: Repeat
 
     @model_validator(mode="after")
     def _pulls_while_it_trains(self) -> Self:
@@ -97,7 +97,7 @@ class Quantiser(Section):
     method: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     # Width of a weight; for the methods that have one.
     bits: Bits | None = None
-    repeat: Repeat = 0
+    repeat: Repeat
 
 
 class Apot(Section):

@@ -32,14 +32,16 @@ class Settings(Everything):
         return self.model_copy(update={"seed": self.seed + repeat})
 
     def for_stage(self, stage: str) -> Settings:
-        """The settings of a stage of dvc.yaml that fixes: "fix", "repeats@1", "sweep@0.015-0.4-2", "variants@one-shot".
+        """The settings of a stage of dvc.yaml that makes one network: "fix", "baselines@1", "sweep@0.015-0.4-2".
 
-        Raises InputError for a repeat, a cell or a variant that params.yaml does not have.
+        Raises InputError for a repeat, a cell, a variant or a quantiser that params.yaml does not have.
         """
         kind, _, cell = stage.partition("@")
         if kind == "variants":
             return self.for_variant(cell)
-        cells = {"repeats": self._repeats(), "sweep": self._sweep()}.get(kind)
+        if kind == "quantise":
+            return self.for_quantiser(cell)[0]
+        cells = {"baselines": self._repeats(), "repeats": self._repeats(), "sweep": self._sweep()}.get(kind)
         if cells is None:
             return self
         if cell not in cells:
@@ -96,6 +98,10 @@ class Settings(Everything):
             "finetune": self.finetune.model_copy(update={"epochs": self.explore.epochs}),
         }
         return self.model_copy(update=update)
+
+    def explore_baselines(self) -> dict[str, Settings]:
+        """The settings of every baseline of `explore`, by the name of its folder."""
+        return {f"baseline_repeat-{repeat}": self.for_explore().repeated(repeat) for repeat in self.explore.repeats}
 
     def explored(self) -> dict[str, Settings]:
         """The settings of every network that `explore` fixes, by the name of its folder."""
