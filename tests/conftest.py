@@ -160,7 +160,7 @@ def task(settings, dataset):
         def make(chosen: Settings = settings, /, **quantiser: object) -> Task:
             opened.close()
             work = opened.enter_context(working(chosen, dataset))
-            return Task(work, Quantiser.model_validate(quantiser))
+            return Task(work, Quantiser.model_validate({"repeat": 0, **quantiser}))
 
         yield make
 

@@ -85,17 +85,32 @@ def test_a_number_without_a_dot_is_still_a_number(files):
         ("fixing.clustering", "x", "fixing.clustering = \"x\": input should be 'recluster' or 'incremental'"),
         ("fixing.distance", "x", "fixing.distance = \"x\": input should be 'relative' or 'euclidean'"),
         ("hardware.precision", 16, "hardware.precision = 16: input should be '32-true' or 'bf16-mixed'"),
-        ("variants.x", {"delta": 0.01}, "variants.x.alpha is missing"),
-        ("variants.x", {"delta": 0.01, "alpha": 0.4, "bits": 1}, "x.bits is not a setting; allowed here: delta, alpha"),
-        ("variants.x", {"delta": 0.1, "alpha": 0.4}, "variants.x.delta = 0.1: with 10 rounds the first budget is 1;"),
+        ("variants.x", {"delta": 0.01, "repeat": 0}, "variants.x.alpha is missing"),
+        ("variants.x", {"delta": 0.01, "alpha": 0.4}, "variants.x.repeat is missing"),
         (
             "variants.x",
-            {"delta": 0.5, "alpha": 0.4, "fractions": [0.5, 1]},
+            {"delta": 0.01, "alpha": 0.4, "repeat": 3},
+            "x.repeat: there is no baseline for repeat 3; allow",
+        ),
+        ("baselines.quantisers.x", {"method": "apot", "bits": 4}, "baselines.quantisers.x.repeat is missing"),
+        (
+            "variants.x",
+            {"delta": 0.01, "alpha": 0.4, "repeat": 0, "bits": 1},
+            "x.bits is not a setting; allowed here: delta, alpha",
+        ),
+        (
+            "variants.x",
+            {"delta": 0.1, "alpha": 0.4, "repeat": 0},
+            "x.delta = 0.1: with 10 rounds the first budget is 1;",
+        ),
+        (
+            "variants.x",
+            {"delta": 0.5, "alpha": 0.4, "repeat": 0, "fractions": [0.5, 1]},
             "variants.x.delta = 0.5: with 2 rounds the first budget is 1; allowed: below 0.5",
         ),
         (
             "variants.x",
-            {"delta": 0.01, "alpha": 0.4, "fractions": [0.5]},
+            {"delta": 0.01, "alpha": 0.4, "repeat": 0, "fractions": [0.5]},
             "variants.x.fractions = [0.5]: must increase and end at 1",
         ),
         ("variants.a b", {"delta": 0.01, "alpha": 0.4}, 'variants."a b": a name has letters'),
@@ -154,8 +169,9 @@ def test_a_quantiser_has_the_seed_of_its_repeat(files):
 
 
 def test_a_variant_is_the_same_but_for_its_line(files):
-    set_value(files / "params.yaml", "variants.coarse", {"delta": 0.02, "alpha": 0.1})
-    set_value(files / "params.yaml", "variants.two-rounds", {"delta": 0.3, "alpha": 0.4, "fractions": [0.5, 1]})
+    set_value(files / "params.yaml", "variants.coarse", {"delta": 0.02, "alpha": 0.1, "repeat": 0})
+    two_rounds = {"delta": 0.3, "alpha": 0.4, "fractions": [0.5, 1], "repeat": 0}
+    set_value(files / "params.yaml", "variants.two-rounds", two_rounds)
     settings = load(files)
     assert settings.for_variant("coarse") == settings.changed({"delta": 0.02, "alpha": 0.1})
     assert settings.for_variant("two-rounds").fixing.fractions == (0.5, 1)
@@ -176,11 +192,13 @@ def test_a_variant_is_the_same_but_for_its_line(files):
 def test_a_stage_has_the_settings_of_its_name(files):
     settings = load(files)
     assert settings.for_stage("fix") == settings
-    assert settings.for_stage("repeats@2") == settings.repeated(2)
+    assert settings.for_stage("repeats@2") == settings.for_stage("baselines@2") == settings.repeated(2)
+    assert settings.for_stage("quantise@apot-3-again") == settings.repeated(1)
     assert settings.for_stage("sweep@0.0075-0.4-1") == settings.changed({"delta": 0.0075}).repeated(1)
     assert settings.for_stage("variants@one-shot") == settings.for_variant("one-shot")
     for stage, message in (
         ("repeats@7", "repeats has no '7'; allowed: 1, 2"),
+        ("baselines@0", "baselines has no '0'; allowed: 1, 2"),
         ("sweep@0.01-0.4-0", "sweep has no '0.01-0.4-0'; allowed: 0.015-0.4-0, 0.015-0.4-1"),
     ):
         with pytest.raises(InputError, match=message):
@@ -208,6 +226,9 @@ def test_what_explore_covers(files):
     assert cells["delta-0.03_alpha-0_repeat-1"] == small.changed({"delta": 0.03, "alpha": 0.0}).repeated(1)
     ablation = {"delta": 0.03, "fixing.fix_batch_norm": False}
     assert cells["float_delta-0.03_alpha-0.4_repeat-0"] == small.changed(ablation)
+    trained = settings.explore_baselines()
+    assert list(trained) == [f"baseline_repeat-{repeat}" for repeat in grid.repeats]
+    assert {each.seed for each in trained.values()} == {each.seed for each in cells.values()}
     set_value(files / "params.yaml", "explore.ablations", {"x": {"colour": 1}})
     with pytest.raises(InputError, match="explore.ablations.x.colour is not a setting; allowed here: fractions"):
         load(files)
@@ -244,7 +265,7 @@ def test_changing_a_value_leaves_the_other_lines_as_they_are(files):
     with modify_yaml(params) as values:
         values["variants"]["one-shot"]["delta"] = 0.02
     differ = [pair for pair in zip(before, lines(), strict=True) if pair[0] != pair[1]]
-    line = "one-shot: {delta: 0.01, alpha: 0.0, fractions: [1.0]}"
+    line = "one-shot: {delta: 0.01, alpha: 0.0, fractions: [1.0], repeat: 0}"
     assert differ == [(line, line.replace("0.01", "0.02"))]
     assert load(files).for_variant("one-shot").delta == 0.02
 

@@ -49,8 +49,9 @@ def test_epochs_of_the_default_by_hand(settings):
     assert epochs["pretrain"] == 12
     assert epochs["fix"] == epochs["sweep@0.0075-0.4-2"] == epochs["quantise@apot-3"] == 9
     assert epochs["variants@one-shot"] == 0
-    assert epochs["explore"] == 12 + 36 * 3
-    assert sum(epochs.values()) == 12 + 12 * 9 + 9 * 9 + 120
+    assert epochs["explore"] == 3 * 12 + 54 * 3
+    assert epochs["baselines@2"] == 12
+    assert sum(epochs.values()) == 3 * 12 + 12 * 9 + 9 * 9 + 198
     given = default.changed({"model.checkpoint": "x.pt"})
     assert epochs_of(given, ["pretrain"]) == {"pretrain": 0}
     assert epochs_of(given.changed({"pretrain.from_weights": True}), ["pretrain"]) == {"pretrain": 12}
@@ -59,8 +60,8 @@ def test_epochs_of_the_default_by_hand(settings):
 def test_what_there_is_to_do(settings, places):
     lines = forecast(settings, all_stages(settings), places)
     assert lines[0] == (
-        "mnist5k: test_resnet on mnist5k: 2 baselines, 13 fixed networks, 9 of other methods, 36 explored; "
-        "at most 299 epochs of training in 24 stages"
+        "mnist5k: test_resnet on mnist5k: 6 baselines, 13 fixed networks, 9 of other methods, 54 explored; "
+        "at most 357 epochs of training in 26 stages"
     )
     assert len(lines) == 2
     home = forecast(settings, ["pretrain", "fix"], places)
@@ -136,13 +137,13 @@ def test_which_of_two_sources_is_used(settings, places):
 
 # Case, changes, what is said; what stops a run at a later stage, found before the first.
 STOPPED = [
-    ("a method that does not exist", {"baselines.quantisers": {"x": {"method": "lsq", "bits": 4}}},
+    ("a method that does not exist", {"baselines.quantisers": {"x": {"method": "lsq", "bits": 4, "repeat": 0}}},
      f"baselines.quantisers.x.method = 'lsq': no such method; allowed: {', '.join(known_methods())}"),
-    ("a quantiser without bits", {"baselines.quantisers": {"x": {"method": "uniform"}}},
+    ("a quantiser without bits", {"baselines.quantisers": {"x": {"method": "uniform", "repeat": 0}}},
      "baselines.quantisers.x.bits = None: allowed for uniform: 2 to 8"),
-    ("APoT with 1 bit", {"baselines.quantisers": {"x": {"method": "apot", "bits": 1}}},
+    ("APoT with 1 bit", {"baselines.quantisers": {"x": {"method": "apot", "bits": 1, "repeat": 0}}},
      "baselines.quantisers.x.bits = 1: allowed for apot: 2 to 5"),
-    ("k-means with 16 bits", {"baselines.quantisers": {"x": {"method": "kmeans_network", "bits": 16}}},
+    ("k-means with 16 bits", {"baselines.quantisers": {"x": {"method": "kmeans_network", "bits": 16, "repeat": 0}}},
      "baselines.quantisers.x.bits = 16: allowed for kmeans_network: 1 to 12"),
     ("a rate for a method that does not exist", {"quantise.rates": {"apott": 0.1}},
      f"quantise.rates.apott: no such method; allowed: {', '.join(known_methods())}"),
@@ -202,7 +203,7 @@ def test_networks_are_read_off_timms_files():
 def test_a_method_without_its_package(settings, monkeypatch):
     monkeypatch.delitem(sys.modules, "coremltools", raising=False)
     monkeypatch.setattr("pipeline.methods.find_spec", lambda name: None if name == "coremltools" else object())
-    chosen = settings.changed({"baselines.quantisers": {"x": {"method": "coreml_dkm", "bits": 4}}})
+    chosen = settings.changed({"baselines.quantisers": {"x": {"method": "coreml_dkm", "bits": 4, "repeat": 0}}})
     line = (
         "baselines.quantisers.x.method = 'coreml_dkm': needs the package coremltools; "
         "`uv sync --group peers` installs it"
@@ -225,7 +226,7 @@ def test_widths_are_read_off_a_methods_file(settings, monkeypatch, tmp_path, bit
     shutil.copytree(FOLDER, tmp_path / "methods")
     (tmp_path / "methods" / "own.py").write_text(f"import math\n\nWIDTHS = range(9)\nBITS = {bits}\n")
     monkeypatch.setattr("pipeline.methods.FOLDER", tmp_path / "methods")
-    found = obstacles(settings.changed({"baselines.quantisers": {"x": {"method": "own", **chosen}}}), [])
+    found = obstacles(settings.changed({"baselines.quantisers": {"x": {"method": "own", "repeat": 0, **chosen}}}), [])
     assert bool(found) == stops
 
 
@@ -233,7 +234,7 @@ def test_the_command(files, capsys):
     check.check()
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith(
-        "mnist5k: resnet18 on mnist5k: 2 baselines, 13 fixed networks, 9 of other methods, 36 expl"
+        "mnist5k: resnet18 on mnist5k: 6 baselines, 13 fixed networks, 9 of other methods, 54 expl"
     )
     check.check(home=True)
     assert capsys.readouterr().out.startswith(
@@ -243,7 +244,7 @@ def test_the_command(files, capsys):
 
 def test_faults_of_several_kinds_are_named_together_without_torch(files):
     """It takes seconds to import, and `make repro` waits for this."""
-    edited(files / PARAMS, "{method: apot, bits: 3}", "{method: apot}")
+    edited(files / PARAMS, "{method: apot, bits: 3, repeat: 0}", "{method: apot, repeat: 0}")
     edited(files / PROFILE, "checkpoint: null", "checkpoint: mine.pt")
     (files / "packed").touch()
     done = subprocess.run(

@@ -26,7 +26,7 @@ def test_a_fixed_network(settings, stage, changes, name):
 
 
 def test_a_baseline_a_method_and_the_report(settings):
-    baseline = Label(EXPERIMENT, "baseline test_resnet", "pretrain")
+    baseline = Label(EXPERIMENT, "baseline s0 test_resnet", "pretrain")
     assert label_of("pretrain", settings.of_baseline()) == baseline
     repeated, quantiser = settings.for_quantiser("apot-3-again")
     again = Label(EXPERIMENT, "apot-3-again", "quantise@apot-3-again")
@@ -35,15 +35,16 @@ def test_a_baseline_a_method_and_the_report(settings):
 
 
 def test_exploring_and_choosing_have_experiments_of_their_own(settings):
-    baseline = label_of("explore@baseline", settings.for_explore().of_baseline())
-    assert baseline == Label(f"{EXPERIMENT}-explore", "baseline test_resnet", "explore@baseline")
+    stage = "explore@baseline_repeat-1"
+    baseline = label_of(stage, settings.for_explore().repeated(1).of_baseline())
+    assert baseline == Label(f"{EXPERIMENT}-explore", "baseline s1 test_resnet", stage)
     values = settings.changed(
         {"alpha": 0.0, "fixing.fix_batch_norm": False, "fixing.distance": "euclidean"}
     ).of_fixing()
     name = "WFN 0.01/0 s0 bn=float euclidean"
     assert label_of("explore@x", values) == Label(f"{EXPERIMENT}-explore", name, "explore@x")
     assert label_of("rates@wfn_lr-0.1", values) == Label(f"{EXPERIMENT}-rates", "wfn_lr-0.1", "rates@wfn_lr-0.1")
-    assert label_of("rates@baseline", settings.of_baseline()).name == "baseline test_resnet"
+    assert label_of("rates@baseline", settings.of_baseline()).name == "baseline s0 test_resnet"
 
 
 def test_every_run_has_a_label_that_tells_it_apart(settings):
@@ -54,8 +55,10 @@ def test_every_run_has_a_label_that_tells_it_apart(settings):
         if kind == "quantise":
             own, quantiser = settings.for_quantiser(cell)
             decides = own.of_quantiser(quantiser)
-        elif cell == "baseline" or kind == "pretrain":
-            decides = (settings.for_explore() if cell else settings).of_baseline()
+        elif kind in ("pretrain", "baselines"):
+            decides = settings.for_stage(made.stage).of_baseline()
+        elif cell in settings.explore_baselines():
+            decides = settings.explore_baselines()[cell].of_baseline()
         else:
             decides = settings_of(settings, kind, cell).of_fixing()
         label = label_of(made.stage, decides)

@@ -403,7 +403,7 @@ def test_fixing_odd_networks(network, settings, dataset):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_quantising_odd_networks(method, network, settings, dataset):
-    quantiser = Quantiser(**METHODS[method])
+    quantiser = Quantiser(**METHODS[method], repeat=0)
     with working(changed(settings, **SHORT), dataset) as work:
         NETWORKS[network](work.model)
         outcome = find_method("mine", quantiser).quantise(Task(work, quantiser))
@@ -550,7 +550,7 @@ def test_the_last_good_network_is_kept_for_a_checkpoint(epoch, settings, dataset
 
 @pytest.mark.parametrize("method", ["apot", "uniform", "kmeans_layer"])
 def test_the_last_good_network_of_a_method_has_plain_names(method, settings, dataset, repository):
-    quantiser = Quantiser(**METHODS[method])
+    quantiser = Quantiser(**METHODS[method], repeat=0)
     with pytest.raises(DivergedError) as caught:
         attempt(
             settings.changed({"quantise.rates": {method: 1e38}}),

@@ -202,13 +202,13 @@ def test_a_palette_moves_values_by_the_summed_gradient():
 )
 def test_what_is_not_allowed_is_named(chosen, message):
     with pytest.raises(InputError, match=message):
-        find_method("mine", Quantiser(**chosen))
+        find_method("mine", Quantiser(**chosen, repeat=0))
 
 
 def test_a_width_for_a_method_without_one_is_named(monkeypatch):
     monkeypatch.setattr(apot, "BITS", None)
     with pytest.raises(InputError, match="mine.bits = 4: apot has no width; allowed: no bits at all"):
-        find_method("mine", Quantiser(method="apot", bits=4))
+        find_method("mine", Quantiser(method="apot", bits=4, repeat=0))
 
 
 def test_a_missing_package_is_named(monkeypatch):
@@ -216,7 +216,7 @@ def test_a_missing_package_is_named(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "coremltools", None)
     with pytest.raises(InputError, match="'coreml_palettize': needs the package coremltools; `uv sync --group peers`"):
-        find_method("mine", Quantiser(method="coreml_palettize", bits=4))
+        find_method("mine", Quantiser(method="coreml_palettize", bits=4, repeat=0))
 
 
 def test_methods_are_found_by_their_files():

@@ -83,7 +83,9 @@ LAYOUT = pd.DataFrame(
 )
 BEFORE = {"conv.weight": [0.4, -0.6, 0.01, 0.5], "bn.weight": [0.8, 0.7], "fc.weight": [-0.5, 0.0]}
 AFTER = {"conv.weight": [0.5, -0.5, 0.0, 0.5], "bn.weight": [0.75, 0.75], "fc.weight": [-0.5, 0.0]}
-BASELINE = dataclasses.replace(run(98.0, unique=900_000, entropy=19.0), layers=LAYOUT)
+BASELINES = [
+    dataclasses.replace(run(98.0, {"seed": seed}, unique=900_000, entropy=19.0), layers=LAYOUT) for seed in (0, 1)
+]
 
 
 def small_run(delta, alpha, seed=0, *, fix_batch_norm=True, distance="relative"):
@@ -124,23 +126,23 @@ def results(tmp_path_factory):
             {name: np.array(values, np.float32) for name, values in parameters.items()}, folder / "model.safetensors"
         )
         folders.append(folder)
-    baseline = dataclasses.replace(BASELINE, folder=folders[0])
+    baselines = [dataclasses.replace(each, folder=folders[0]) for each in BASELINES]
     fixed = [dataclasses.replace(each, folder=folders[1]) for each in FIXED]
     explored = [small_run(delta, alpha, seed) for delta in (0.01, 0.02) for alpha in (0.0, 0.4) for seed in (0, 1)]
     explored += [small_run(delta, 0.4, fix_batch_norm=False) for delta in (0.01, 0.02)]
     explored += [small_run(delta, 0.4, distance="euclidean") for delta in (0.01, 0.02)]
-    small = run(92.0, {"model": {"name": "test_resnet"}})
+    small = [run(92.0, {"model": {"name": "test_resnet"}, "seed": seed}) for seed in (0, 1)]
     one_shot = dataclasses.replace(ONE_SHOT, folder=folders[1])
     made = {
         "pretrain": dataclasses.replace(
-            baseline, settings={"model": {"name": "resnet18"}, "seed": 0}, images_per_second=500.0
+            baselines[0], settings={"model": {"name": "resnet18"}, "seed": 0}, images_per_second=500.0
         ),
         "fix": dataclasses.replace(fixed[0], images_per_second=400.0),
         "variants@one-shot": one_shot,
     }
     file, commit = Path("packed/mnist5k/fix.wfn"), "0123abcd"
-    compared = {"variants": [one_shot], "quantised": QUANTISED, "explore_baseline": small, "explored": explored}
-    return Results(baseline, fixed, made, CARD, file, commit, **compared, rates=RATES, published=PUBLISHED)
+    compared = {"variants": [one_shot], "quantised": QUANTISED, "explore_baselines": small, "explored": explored}
+    return Results(baselines, fixed, made, CARD, file, commit, **compared, rates=RATES, published=PUBLISHED)
 
 
 @pytest.fixture
@@ -162,10 +164,10 @@ def test_the_page_says_how_the_images_came(files):
 
 
 def test_comparison_by_hand():
-    table = tables.comparison(BASELINE, FIXED, "resnet18")
+    table = tables.comparison(BASELINES, FIXED, "resnet18")
     assert table["method"].tolist() == ["Baseline", "WFN", "WFN", "WFN"]
     assert table["delta"].tolist()[1:] == [0.015, 0.01, 0.0075]
-    assert table["runs"].tolist() == [1, 1, 2, 1]
+    assert table["runs"].tolist() == [2, 1, 2, 1]
     assert table["drop"].tolist() == pytest.approx([0, -1, -0.3, 0.25])
     assert table["megabytes"].tolist() == pytest.approx([2.375, 0.4, 0.45, 0.5])
     assert table["ratio"].tolist()[3] == 8
@@ -173,10 +175,23 @@ def test_comparison_by_hand():
     assert table["unique_spread"].iloc[2] == pytest.approx(50**0.5)
 
 
+def test_a_change_is_counted_from_the_baseline_of_the_same_seed():
+    """The second baseline has 0.5 points more: of the runs at 97.5 and 97.9 the second one then loses more."""
+    better = dataclasses.replace(BASELINES[1], metrics=BASELINES[1].metrics | {"top1": 98.5})
+    for table in (
+        tables.comparison([BASELINES[0], better], FIXED, "resnet18"),
+        tables.quantisers(tables.compared_runs([BASELINES[0], better], FIXED, [])),
+    ):
+        row = table[table["delta"] == 0.01].iloc[0]
+        assert row["drop"] == pytest.approx((-0.5 - 0.6) / 2)
+        assert row["drop_spread"] == pytest.approx(0.1 / 2**0.5)
+        assert table.iloc[0][["top1", "drop"]].tolist() == pytest.approx([98.25, 0])
+
+
 def test_methods_side_by_side_by_hand():
     """Runs that differ in their seed only are one row, a run that is there twice counts once."""
-    table = tables.quantisers(BASELINE, FIXED, QUANTISED)
-    assert table["runs"].tolist() == [1, 2, 1, 1, 2, 1, 1]
+    table = tables.quantisers(tables.compared_runs(BASELINES, FIXED, QUANTISED))
+    assert table["runs"].tolist() == [2, 2, 1, 1, 2, 1, 1]
     assert table["method"].tolist() == ["Baseline", *["WFN"] * 3, *["APoT"] * 2, "halves"]
     wfn = table.iloc[1]
     assert wfn["top1"] == pytest.approx(97.7)
@@ -211,7 +226,7 @@ def test_one_shot_is_a_method_of_its_own_beside_the_others_only(files):
 
 def test_a_variant_that_trains_is_a_row_of_wfn():
     variant = run(97.2, fixing(0.02, rounds=2))
-    table = tables.quantisers(BASELINE, [*FIXED, variant], QUANTISED)
+    table = tables.quantisers(tables.compared_runs(BASELINES, [*FIXED, variant], QUANTISED))
     (row,) = table[table["delta"] == 0.02].to_dict("records")
     assert (row["method"], row["epochs"], row["top1"]) == ("WFN", 3, 97.2)
 
@@ -274,18 +289,18 @@ def test_every_column_of_every_table_has_a_heading(files):
 
 def test_beside_the_published_rows_by_hand():
     same, _ = tables.published(PUBLISHED, "imagenet", "resnet18.tv_in1k")
-    both = tables.beside_published(tables.comparison(BASELINE, FIXED, "resnet18"), same).set_index("delta")
+    both = tables.beside_published(tables.comparison(BASELINES, FIXED, "resnet18"), same).set_index("delta")
     assert sorted(both.index) == [0.0075, 0.01, 0.015]
     row = both.loc[0.01]
     assert (row["top1"], row["published_top1"]) == (pytest.approx(97.7), 69.7)
     assert row["difference"] == pytest.approx(28)
     assert (row["unique_as_published"], row["published_unique"]) == (136, 164)
     nothing, _ = tables.published(PUBLISHED, "mnist5k", "resnet18")
-    assert len(tables.beside_published(tables.comparison(BASELINE, FIXED, "resnet18"), nothing)) == 0
+    assert len(tables.beside_published(tables.comparison(BASELINES, FIXED, "resnet18"), nothing)) == 0
 
 
 def test_layer_by_layer_by_hand(results):
-    before = weights.read_parameters(results.baseline, LAYOUT)
+    before = weights.read_parameters(results.baselines[0], LAYOUT)
     after = weights.read_weights(results.fixed[0], LAYOUT)
     table = weights.layerwise(LAYOUT, before, after)
     assert after.values.tolist() == [-0.5, 0, 0.5, 0.75]
@@ -327,7 +342,7 @@ def test_a_value_that_batch_norm_has_too_is_used_once_as_the_authors_count(resul
 
 
 def test_the_layers_up_to_here_are_drawn_as_union_and_as_sum(results):
-    before = weights.read_parameters(results.baseline, LAYOUT)
+    before = weights.read_parameters(results.baselines[0], LAYOUT)
     drawn = figures.layerwise(weights.layerwise(LAYOUT, before, weights.read_weights(results.fixed[0], LAYOUT)))
     _, panel, _ = drawn.axes
     assert panel.get_ylabel() == "Unique up to here"
@@ -337,7 +352,7 @@ def test_the_layers_up_to_here_are_drawn_as_union_and_as_sum(results):
 
 
 def test_what_was_moved_by_hand(results):
-    before = weights.read_parameters(results.baseline, LAYOUT)
+    before = weights.read_parameters(results.baselines[0], LAYOUT)
     after = weights.read_weights(results.fixed[0], LAYOUT)
     moved = weights.moved(before, after)
     assert moved["share"].is_monotonic_increasing
@@ -356,7 +371,8 @@ def test_pareto_front_by_hand():
 
 
 def test_every_method_is_a_series(results):
-    table = tables.quantisers(results.baseline, [*results.fixed, *results.variants], results.quantised)
+    runs = tables.compared_runs(results.baselines, [*results.fixed, *results.variants], results.quantised)
+    table = tables.quantisers(runs)
     legend = figures.accuracy_against_size(table, 1000).axes[0].get_legend()
     labels = {text.get_text() for text in legend.get_texts()}
     assert labels == {"Baseline, 2.4 MB as float32", "Pareto front", "WFN", "WFN, one shot", "APoT", "halves"}
@@ -364,14 +380,16 @@ def test_every_method_is_a_series(results):
 
 def test_runs_with_another_alpha_are_a_series_of_their_own():
     without = run(97.4, fixing(0.01, alpha=0.0), entropy=4.4)
-    table = tables.quantisers(BASELINE, [*FIXED, without], QUANTISED)
+    table = tables.quantisers(tables.compared_runs(BASELINES, [*FIXED, without], QUANTISED))
     legend = figures.accuracy_against_size(table, 1000).axes[0].get_legend()
     labels = {text.get_text() for text in legend.get_texts()}
     assert {"WFN, α = 0", "WFN, α = 0.4", "APoT"} <= labels
 
 
 def test_nine_panels(results):
-    figure = figures.exploration(tables.explored(results.explore_baseline, results.explored), 1000)
+    figure = figures.exploration(
+        tables.explored(tables.explored_runs(results.explore_baselines, results.explored)), 1000
+    )
     assert len(figure.axes) == 9
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert sorted(legend) == ["Baseline", "δ = 0.01", "δ = 0.02"]
@@ -381,7 +399,9 @@ def test_nine_panels(results):
 
 
 def test_no_line_between_categories(results):
-    figure = figures.exploration(tables.explored(results.explore_baseline, results.explored), 1000)
+    figure = figures.exploration(
+        tables.explored(tables.explored_runs(results.explore_baselines, results.explored)), 1000
+    )
     changes = figure.axes[2]
     assert {bars.lines[0].get_linestyle() for bars in changes.containers} == {"None"}
     names = [label.get_text() for label in figure.axes[8].get_xticklabels()]
@@ -389,8 +409,8 @@ def test_no_line_between_categories(results):
 
 
 def test_exploration_by_hand(results):
-    table = tables.explored(results.explore_baseline, results.explored)
-    assert table["runs"].tolist() == [2] * 4 + [1] * 4 + [1]
+    table = tables.explored(tables.explored_runs(results.explore_baselines, results.explored))
+    assert table["runs"].tolist() == [2] * 4 + [1] * 4 + [2]
     row = table.iloc[1]
     assert (row["delta"], row["alpha"], row["change"]) == (0.01, 0.4, "none")
     assert row["top1"] == pytest.approx(91.5)
@@ -453,7 +473,7 @@ def test_the_page_holds_everything_itself(files):
     assert {"Published elsewhere", "How it was made", "WFN against other methods"} <= set(found.headings)
     assert "made at commit 0123abcd" in text
     assert "dvc repro pretrain" in text
-    said = "145 values, 3.60 bits each, 8.9 × smaller, -0.3 points (top-1 97.7 %). Means over 2 runs. Of the"
+    said = "145 values, 3.60 bits each, 8.9 × smaller, -0.30 ± 0.28 points (top-1 97.7 %). Means over 2 runs. Of the"
     assert f"1.0 million weights → {said}" in text
     assert "wfn.load(&quot;packed/mnist5k/fix.wfn&quot;)" in text
     assert "packed/mnist5k/fix.wfn: 0.44 MB (437,500 bytes) for 4.00 MB as float32" in text
@@ -502,10 +522,10 @@ def test_names_with_markup_are_text(settings, results, tmp_path):
 
 def test_the_page_shows_what_the_network_sees(settings, results, tmp_path):
     """Baselines of older versions have no sheet (`results`), and then there is no such section."""
-    shutil.copytree(results.baseline.folder, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(results.baselines[0].folder, tmp_path, dirs_exist_ok=True)
     Image.new("L", (3, 2)).save(tmp_path / "examples.png")
-    baseline = dataclasses.replace(results.baseline, folder=tmp_path)
-    found = Page(report_files(settings, dataclasses.replace(results, baseline=baseline))["index.html"].decode())
+    own = [dataclasses.replace(results.baselines[0], folder=tmp_path), results.baselines[1]]
+    found = Page(report_files(settings, dataclasses.replace(results, baselines=own))["index.html"].decode())
     assert "What the network sees" in found.headings
     head, _, content = found.images[-1]["src"].partition(",")
     assert head == "data:image/png;base64"

@@ -76,7 +76,7 @@ def test_mlflow_has_every_setting_once(clone):
         stages = connection.execute("select value from tags where key = 'dvc.stage'").fetchall()
     assert [name for (name,) in names] == [
         *("WFN 0.01/0.4 s0", "WFN 0.01/0.4 s1", "WFN 0.01/0.4 s1 sweep"),
-        *("apot-3", "apot-3-again", "baseline test_resnet", "no-pull", "one-shot"),
+        *("apot-3", "apot-3-again", "baseline s0 test_resnet", "baseline s1 test_resnet", "no-pull", "one-shot"),
     ]
     assert {"fix", "pretrain", "variants@one-shot", "report"} <= {stage for (stage,) in stages}
 
@@ -84,7 +84,7 @@ def test_mlflow_has_every_setting_once(clone):
 def test_every_method_stands_beside_wfn(clone):
     table = pd.read_csv(clone / "reports" / "mnist5k" / "quantisers.csv")
     table = table[table["alpha"].isna() | (table["alpha"] == 0.4) | (table["epochs"] == 0)].set_index("method")
-    assert table["runs"].to_dict() == {"Baseline": 1, "WFN": 2, "WFN, one shot": 1, "APoT": 2}
+    assert table["runs"].to_dict() == {"Baseline": 2, "WFN": 2, "WFN, one shot": 1, "APoT": 2}
     assert table.drop("Baseline")["epochs"].to_dict() == {"WFN": 2, "WFN, one shot": 0, "APoT": 2}
     assert pd.isna(table.loc["Baseline", "epochs"])
     assert table.loc["APoT", "index_entropy"] < table.loc["APoT", "entropy"]
@@ -108,7 +108,7 @@ def test_exploring_is_one_stage(clone, repro):
         f"{name}_delta-{delta}_alpha-0.4_repeat-1"
         for name in ("batch-norm-float", "euclidean") for delta in ("0.015", "0.03")
     ]  # fmt: skip
-    assert folders == sorted(["baseline", *cells])
+    assert folders == sorted(["baseline_repeat-1", *cells])
     assert "explore: 8 of 8 networks" in repro
     assert list((clone / ".ckpt").iterdir()) == []
 

@@ -65,7 +65,7 @@ def breaking(dataset, batches):
 
 def by(method, bits):
     """Quantising by a method of the comparison; returns its epochs."""
-    quantiser = Quantiser(method=method, bits=bits)
+    quantiser = Quantiser(method=method, bits=bits, repeat=0)
     found = find_method("mine", quantiser)
 
     def quantise(work):

@@ -7,7 +7,7 @@ from clones import edited
 
 FIXING = {"fix", "repeats", "sweep", "variants", "explore"}
 PACKED = {"pack", "home"}
-TRAINING = {*FIXING, "pretrain", "quantise"}
+TRAINING = {*FIXING, "pretrain", "baselines", "quantise"}
 EDITS = {
     "wfn/method/clustering.py": FIXING,
     "wfn/method/parameters.py": TRAINING,

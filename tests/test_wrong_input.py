@@ -85,7 +85,7 @@ def test_bad_options(refused, options, message):
     ],
 )
 def test_bad_settings(clone, refused, file, old, new, command, message):
-    weights = load_file(clone / "runs/mnist5k/baseline/model.safetensors")
+    weights = load_file(clone / "runs/mnist5k/baselines/repeat-0/model.safetensors")
     first = next(name for name, value in weights.items() if value.is_floating_point())
     save_file(weights | {first: torch.full_like(weights[first], float("nan"))}, clone / "bad.safetensors")
     save_file(weights | {first: torch.zeros(1)}, clone / "small.safetensors")

@@ -196,8 +196,8 @@ def _sections(
             "The same data for all, and as many epochs as the column says; means over the runs of a setting, ± their "
             "standard deviation. Each begins with the baseline of its own seed, from which its change is counted. "
             "Entropy and unique values are of the values as multiplied out; index entropy is of the indices into each "
-            "codebook, with the scale factored out. Sizes are those of the packed files. Bits are a weight's; the first "
-            "and the last layer have 8 with APoT and LSQ. Activations are float where no bits are given.",
+            "codebook, with the scale factored out. Sizes are those of the packed files. Bits are a weight's; the "
+            "first and the last layer have 8 with APoT and LSQ. Activations are float where no bits are given.",
             "quantisers",
         ),
         ("Over the fixing rounds", f"{setting}.", "rounds.svg"),

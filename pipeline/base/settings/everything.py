@@ -64,16 +64,16 @@ class Everything(Section):
                 yield f"{key}: asks for {count:,} networks; allowed: at most {MOST:,}"
 
     def _repeats_used(self) -> Iterator[str]:
-        used = [("grid.repeats", repeat) for repeat in self.grid.repeats]
-        used += [(f"variants.{name}.repeat", each.repeat) for name, each in self.variants.items()]
-        used += [
-            (f"baselines.quantisers.{name}.repeat", each.repeat) for name, each in self.baselines.quantisers.items()
-        ]
+        lines = {"variants": self.variants, "baselines.quantisers": self.baselines.quantisers}
+        used = {
+            f"{key}.{name}.repeat": (each.repeat,) for key, each_by in lines.items() for name, each in each_by.items()
+        }
         known = (0, *self.repeats)
-        for key, repeat in used:
-            if repeat not in known:
+        for key, repeats in (("grid.repeats", self.grid.repeats), *used.items()):
+            unknown = next((repeat for repeat in repeats if repeat not in known), None)
+            if unknown is not None:
                 allowed = ", ".join(map(str, known))
-                yield f"{key}: there is no baseline for repeat {repeat}; allowed: {allowed} (0 and those of `repeats`)"
+                yield f"{key}: there is no baseline for repeat {unknown}; allowed: {allowed} (0 and those of `repeats`)"
 
     def _ablations(self) -> Iterator[str]:
         for name, changes in self.explore.ablations.items():
