@@ -63,7 +63,7 @@ def test_a_second_run_does_nothing(clone, shell):
     done = shell("make repro")
     assert children_seconds() - start < 15  # of the processor, whatever else runs; see docs/budgets.md
     assert re.findall(r"Running stage '(.*)'", done.stdout) == ["track"]
-    assert "track: 0 of 18 runs were missing in MLflow, 0 of 5 packed networks" in done.stdout
+    assert "track: 0 of 19 runs were missing in MLflow, 0 of 5 packed networks" in done.stdout
     assert files_of(clone / "runs") == before
 
 

@@ -70,8 +70,8 @@ def test_bad_options(refused, options, message):
         ("profiles/mnist5k.yaml", "num_classes: 10", "num_classes: 3", PRETRAIN, "num_classes = 3: .* at least 10"),
         (
             "params.yaml",
-            "apot-3: {method: apot, bits: 3}",
-            "apot-3: {method: apot, bits: 6}",
+            "apot-3: {method: apot, bits: 3,",
+            "apot-3: {method: apot, bits: 6,",
             QUANTISE,
             "6: allowed for",
         ),
