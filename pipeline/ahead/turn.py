@@ -92,5 +92,5 @@ def _named(number: int) -> str:
         stages = sorted({stage for child in working if (stage := child.environ().get("DVC_STAGE"))})
     except psutil.Error:  # another user's, or just ended
         return f"process {number}"
-    at = f", at {', '.join(stages)}" if stages else ""
+    at = f", at stage {', '.join(stages)}" if stages else ""
     return f"process {number} ({command}{at})"
