@@ -1,4 +1,7 @@
-"""Not a stage: `make repro` and `make home`: the checks, in their turn, and `dvc repro`, which this process becomes."""
+"""Not a stage: `make repro` and `make home`: the checks, in their turn, and `dvc repro`, which this process becomes.
+
+Before that, `make repro` has stages that do not need each other made side by side; `dvc repro` finds them done.
+"""
 
 import os
 import sys
@@ -7,8 +10,13 @@ from typing import Annotated
 
 from typer import Option
 
+from pipeline.ahead.forecast import epochs_of, seconds_of
+from pipeline.ahead.side_by_side import Stages, at_once, finds_accelerator, out_of_date, width
 from pipeline.ahead.turn import take_turn
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Settings, load_settings
 from stages.check import check
+from stages.common import folders
 from stages.common.cli import run
 from stages.own import Model, Pictures, own
 
@@ -24,7 +32,22 @@ def repro(
         own(pictures, model)
     check(home)
     sys.stdout.flush()
+    if not home:
+        _side_by_side(load_settings())
     os.execvp("dvc", ["dvc", "repro", *(["home"] if home else [])])
+
+
+def _side_by_side(settings: Settings) -> None:
+    """Make what is out of date, but for what only `dvc repro` does, if stages can be made at the same time."""
+    count = at_once(settings)
+    needs = out_of_date() if count > 1 else {}
+    if width(needs) < 2 or finds_accelerator(settings):
+        return
+    epochs = epochs_of(settings, [each.stage for each in folders.all_runs(settings)])
+    seconds = seconds_of(settings, epochs, folders.REPORTS / settings.profile) or {}
+    failed = Stages(needs, count, seconds).make()
+    if failed:
+        raise InputError(f"failed, as said above: {', '.join(failed)}; the same command goes on from what is finished")
 
 
 if __name__ == "__main__":

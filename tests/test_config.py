@@ -1,12 +1,14 @@
 import shutil
 
 import pytest
+import torch
 import yaml
 from clones import ROOT
 from dvc.utils.serialize import modify_yaml
 
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Section, load_settings
+from stages.common.work import device_and_data
 
 
 @pytest.fixture
@@ -87,6 +89,10 @@ def test_a_number_without_a_dot_is_still_a_number(files):
         ("hardware.precision", 16, "hardware.precision = 16: input should be '32-true' or 'bf16-mixed'"),
         ("variants.x", {"delta": 0.01, "repeat": 0}, "variants.x.alpha is missing"),
         ("variants.x", {"delta": 0.01, "alpha": 0.4}, "variants.x.repeat is missing"),
+        ("hardware.threads", 0, "hardware.threads = 0: allowed: auto, or a whole number from 1 to 1024"),
+        ("hardware.threads", 1.5, "hardware.threads = 1.5: allowed: auto, or"),
+        ("hardware.threads", True, "hardware.threads = true: allowed: auto, or"),
+        ("hardware.threads", "all", 'hardware.threads = "all": allowed: auto, or'),
         (
             "variants.x",
             {"delta": 0.01, "alpha": 0.4, "repeat": 3},
@@ -296,3 +302,28 @@ def test_another_setting_is_checked_too(files):
     ):
         with pytest.raises(InputError, match=message):
             settings.changed({key: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "threads"),
+    [
+        ({}, 1),
+        ({"data.pixels": 32}, 1),
+        ({"data.pixels": 33}, None),
+        ({"hardware.threads": 3}, 3),
+        ({"hardware.threads": 3, "data.pixels": 224}, 3),
+    ],
+    ids=str,
+)
+def test_threads_of_a_stage(monkeypatch, settings, dataset, change, threads):
+    """By rule, and in the process."""
+    chosen = settings.changed(change | {"hardware.accelerator": "cpu"})
+    assert chosen.threads == threads
+    before = torch.get_num_threads()
+    monkeypatch.setattr("stages.common.work.memory.load", lambda *_: dataset)
+    torch.set_num_threads(2)
+    try:
+        device_and_data(chosen, ROOT)
+        assert torch.get_num_threads() == (threads or 2)
+    finally:
+        torch.set_num_threads(before)

@@ -84,16 +84,19 @@ def _kind(stage: str) -> str:
 
 
 def _duration(settings: Settings, epochs: Mapping[str, int], places: Places) -> str:
-    seconds = _seconds(settings, epochs, places.report)
+    seconds = seconds_of(settings, epochs, places.report)
     if seconds is not None:
-        minutes = _plural(max(1, round(seconds / 60)), "minute")
+        minutes = _plural(max(1, round(sum(seconds.values()) / 60)), "minute")
         return f"at most about {minutes}, by the last run here ({places.report / PROVENANCE})"
     cost = _cost(places.profile)
     return f"no timing of such a run here{f'; {places.profile} says of a whole run: {cost}' if cost else ''}"
 
 
-def _seconds(settings: Settings, epochs: Mapping[str, int], report: Path) -> float | None:
-    """None where the last run was of other images, another network or other hardware, or left nothing to read."""
+def seconds_of(settings: Settings, epochs: Mapping[str, int], report: Path) -> dict[str, float] | None:
+    """Seconds of every stage, by the last run; epochs: as `epochs_of` counts them.
+
+    None where that was of other images, another network or other hardware, or left nothing to read.
+    """
     try:
         last = Settings.model_validate(json.loads((report / SETTINGS).read_text()))
         took = pd.read_csv(report / PROVENANCE).set_index("stage")["seconds"].dropna().astype(float).to_dict()
@@ -102,7 +105,7 @@ def _seconds(settings: Settings, epochs: Mapping[str, int], report: Path) -> flo
         return None
     if any(getattr(last, key) != getattr(settings, key) for key in DECIDE_SPEED):
         return None
-    total = 0.0
+    seconds = {}
     for stage, count in epochs.items():
         alike = [each for each in before if _kind(each) == _kind(stage) and bool(before[each]) == bool(count)]
         if stage in alike:
@@ -110,8 +113,8 @@ def _seconds(settings: Settings, epochs: Mapping[str, int], report: Path) -> flo
         if not alike:
             return None
         work = sum(before[each] for each in alike)
-        total += sum(took[each] for each in alike) * (count / work if work else 1 / len(alike))
-    return total
+        seconds[stage] = sum(took[each] for each in alike) * (count / work if work else 1 / len(alike))
+    return seconds
 
 
 def _networks(settings: Settings, stage: str) -> list[str]:

@@ -88,7 +88,9 @@ def _named(number: int) -> str:
     try:
         process = psutil.Process(number)
         command = " ".join(["dvc", *_dvc_command(process)]) if _dvc_command(process) else "make"
-        stages = [stage for child in process.children() if (stage := child.environ().get("DVC_STAGE"))]
+        working = process.children(recursive=True)
+        stages = sorted({stage for child in working if (stage := child.environ().get("DVC_STAGE"))})
     except psutil.Error:  # another user's, or just ended
         return f"process {number}"
-    return f"process {number} ({', at stage '.join([command, *stages[:1]])})"
+    at = f", at stage {', '.join(stages)}" if stages else ""
+    return f"process {number} ({command}{at})"

@@ -25,11 +25,12 @@ def seed_torch(fabric: Fabric, seed: int) -> None:
     torch.manual_seed(seed + fabric.global_rank)
 
 
-def launch(hardware: Hardware, seed: int) -> Fabric:
+def launch(hardware: Hardware, seed: int, threads: int | None = None) -> Fabric:
     """The device to work on, with torch's own random state seeded (dropout and the like draw from it).
 
     With several devices or nodes, Fabric's launcher starts the same command once more for every further process, or
-    finds those that SLURM or torchrun have started. Raises InputError for what this machine does not have.
+    finds those that SLURM or torchrun have started. threads: those of this process on a CPU; None: as many as torch
+    finds. Raises InputError for what this machine does not have.
     """
     several = hardware.processes > 1
     asked = f"hardware.accelerator = {hardware.accelerator!r}"
@@ -48,6 +49,8 @@ def launch(hardware: Hardware, seed: int) -> Fabric:
         raise InputError(f"{asked}: not available here ({first_line(error)})") from error
     if fabric.world_size != hardware.processes:
         raise InputError(f"{asked}: {fabric.world_size} processes were started; allowed: devices x nodes")
+    if threads is not None and fabric.device.type == "cpu":
+        torch.set_num_threads(threads)
     seed_torch(fabric, seed)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

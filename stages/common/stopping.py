@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,6 +15,7 @@ import psutil
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOOKS_EVERY = 1.0  # seconds
+BEGINNERS = {"dvc", "stages.repro"}  # programs
 
 
 class Stopped(BaseException):
@@ -51,22 +52,32 @@ def stoppable() -> Iterator[None]:
 
 
 def stop_with_dvc() -> None:
-    """Stop this process soon after the `dvc` that started it has ended: killed, it leaves its stages working on."""
+    """Stop this process soon after the `dvc` that started it has ended: killed, it leaves its stages working on.
+
+    Or the `make repro` of that `dvc`.
+    """
     if "DVC_STAGE" not in os.environ:
         return
-    dvc = next((each for each in psutil.Process().parents() if _is_dvc(each)), None)
-    if dvc is not None:
-        threading.Thread(target=_stop_after, args=(dvc,), daemon=True).start()
+    above = [each for each in psutil.Process().parents() if _begins_stages(each)]
+    if above:
+        threading.Thread(target=_stop_after, args=(above,), daemon=True).start()
 
 
-def _is_dvc(process: psutil.Process) -> bool:
+def _begins_stages(process: psutil.Process) -> bool:
     try:
-        return any(Path(word).name == "dvc" for word in process.cmdline()[:3])
+        return any(Path(word).name in BEGINNERS for word in process.cmdline()[:3])
     except psutil.Error:  # another user's, or just ended
         return False
 
 
-def _stop_after(other: psutil.Process) -> None:
-    while other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
+def _stop_after(others: Sequence[psutil.Process]) -> None:
+    while all(map(_works, others)):
         time.sleep(LOOKS_EVERY)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _works(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:  # just ended
+        return False

@@ -35,7 +35,7 @@ from pipeline.training.work import Work
 
 def device_and_data(settings: Settings, data: Path) -> tuple[Fabric, Dataset, Settings]:
     """The device to work on, on it the data set that stage data prepared, and the settings for its classes."""
-    fabric = launch(settings.hardware, settings.seed)
+    fabric = launch(settings.hardware, settings.seed, settings.threads)
     register_networks(settings.model)
     expected = input_settings(settings.model)
     dataset: Dataset

@@ -10,7 +10,7 @@ import math
 import re
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -27,6 +27,12 @@ Value = TypeVar("Value")
 def _with_a_point(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         raise ValueError(f"write {value}.0, because folders are named after it as it is written")
+    return value
+
+
+def _threads(value: Any) -> Any:
+    if value != "auto" and not (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024):
+        raise ValueError("allowed: auto, or a whole number from 1 to 1024")
     return value
 
 
@@ -120,6 +126,7 @@ Count = Annotated[Whole, Field(ge=1)]
 Epochs = Annotated[Whole, Field(ge=1, le=100_000)]
 BatchSize = Annotated[Whole, Field(ge=2, le=1_000_000)]
 Processes = Annotated[Whole, Field(ge=1, le=1024)]
+Threads = Annotated[Literal["auto"] | int, BeforeValidator(_threads)]
 # Seed and repeat; one repeat is added to the other, and the sum has to stay below 2**32, for k-means.
 Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
 Repeat = Annotated[Whole, Field(ge=0, le=10**9)]

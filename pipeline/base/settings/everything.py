@@ -24,6 +24,8 @@ from pipeline.base.settings.params import Baselines, Explore, Fixing, Grid, Hard
 from pipeline.base.settings.problems import checked, problems
 from pipeline.base.settings.profile import Data, Finetune, Model, Pretrain, Quantise
 
+SMALL = 32  # pixels, height and width: images that gain little from a second thread (docs/budgets.md)
+
 
 class Everything(Section):
     """Everything that decides a result."""
@@ -121,6 +123,13 @@ class Everything(Section):
     def training_epochs(self) -> int:
         """Epochs that fixing trains in all rounds together; every baseline gets as many."""
         return (len(self.fixing.fractions) - 1) * self.finetune.epochs
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of each process that trains on a CPU; None: as many as torch finds."""
+        if self.hardware.threads == "auto":
+            return 1 if self.data.pixels <= SMALL else None
+        return self.hardware.threads
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """The same settings with other values, by dotted key ("fixing.fix_batch_norm"), checked again.

@@ -24,6 +24,7 @@ from pipeline.base.settings.allowed import (
     Repeat,
     Section,
     Switch,
+    Threads,
     Whole,
 )
 
@@ -121,6 +122,7 @@ class Hardware(Section):
     precision: Literal["32-true", "bf16-mixed"]
     devices: Processes
     nodes: Processes
+    threads: Threads
     accumulate: Annotated[Whole, Field(ge=1, le=1_000_000)]
     channels_last: Switch
     compile: Switch
