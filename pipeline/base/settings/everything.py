@@ -20,7 +20,7 @@ from pipeline.base.settings.allowed import (
     Section,
     Seed,
 )
-from pipeline.base.settings.params import Baselines, Explore, Fixing, Grid, Hardware, Rates, Variant
+from pipeline.base.settings.params import Baselines, Explore, Fixing, Grid, Hardware, Quantiser, Rates, Variant
 from pipeline.base.settings.problems import checked, problems
 from pipeline.base.settings.profile import Data, Finetune, Model, Pretrain, Quantise
 
@@ -66,10 +66,10 @@ class Everything(Section):
                 yield f"{key}: asks for {count:,} networks; allowed: at most {MOST:,}"
 
     def _repeats_used(self) -> Iterator[str]:
-        lines = {"variants": self.variants, "baselines.quantisers": self.baselines.quantisers}
-        used = {
-            f"{key}.{name}.repeat": (each.repeat,) for key, each_by in lines.items() for name, each in each_by.items()
-        }
+        lines: dict[str, Mapping[str, Variant | Quantiser]] = {
+            "variants": self.variants, "baselines.quantisers": self.baselines.quantisers
+        }  # fmt: skip
+        used = {f"{key}.{name}.repeat": (line.repeat,) for key, named in lines.items() for name, line in named.items()}
         known = (0, *self.repeats)
         for key, repeats in (("grid.repeats", self.grid.repeats), *used.items()):
             unknown = next((repeat for repeat in repeats if repeat not in known), None)
