@@ -9,10 +9,11 @@ from readme import COMMANDS, ELSEWHERE, README
 from pipeline.report.formats import to_markdown
 
 ONE_RUN = ["method", "delta", "alpha", "top1", "drop", "entropy", "unique", "zero_share", "ratio"]
-COMPARED = ["method", "delta", "alpha", "runs", "top1", "top1_spread", "drop", "entropy", "entropy_spread", "unique"]
-QUANTISED = ["method", "bits", "delta", "alpha", "runs", "top1", "top1_spread", "drop", "entropy", "unique"]
+CHANGE = ["top1", "top1_spread", "drop", "drop_spread"]
+COMPARED = ["method", "delta", "alpha", "runs", *CHANGE, "entropy", "entropy_spread", "unique"]
+QUANTISED = ["method", "bits", "delta", "alpha", "runs", *CHANGE, "entropy", "unique"]
 BLOCKS = {
-    "claims": ("mnist5k/claims.csv", ["claim", "measured", "measured_spread", "least", "unit", "verdict"]),
+    "claims": ("mnist5k/claims.csv", ["claim", "measured", "measured_spread", "interval", "least", "unit", "verdict"]),
     "results": ("mnist5k/comparison.csv", [*COMPARED, "unique_spread", "zero_share", "ratio"]),
     "quantisers": ("mnist5k/quantisers.csv", [*QUANTISED, "unique_spread", "index_entropy", "megabytes"]),
     "cifar10-small": ("cifar10-small/comparison.csv", ONE_RUN),
