@@ -1,5 +1,6 @@
 import importlib.util
 import math
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -233,3 +234,14 @@ def test_bad_arguments_are_named(arguments, named):
 def test_no_weights():
     ours = cluster(torch.empty(0), 1.0, 0.01)
     assert len(ours.values) == len(ours.centres) == len(ours.steps) == 0
+
+
+@pytest.mark.parametrize("size", [10**5, 10**6])
+def test_it_takes_at_most_four_times_the_memory_of_the_weights(size):
+    weights = torch.from_numpy(np.random.default_rng(0).laplace(0, 0.05, size).astype(np.float32))
+    cluster(weights, 1.0, 0.01)  # compiled before
+    tracemalloc.start()
+    cluster(weights, 1.0, 0.01)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 4 * 4 * size

@@ -36,7 +36,7 @@ def test_make_ui_opens_on_the_runs_of_the_profile(ui, tmp_path):
     with browser_page(tmp_path, viewport={"width": 1600, "height": 900}) as page:
         page.goto(ui)
         page.get_by_text("WFN 0.01/0.4 s0").wait_for()
-        page.get_by_text("8 matching runs").wait_for()
+        page.get_by_text("9 matching runs").wait_for()
         heads = page.locator("[role=columnheader]").all_inner_texts()
         assert {"top1", "values", "entropy", "bits", "delta", "alpha"} <= set(heads)
         assert not page.get_by_text("Judges").count()

@@ -26,7 +26,7 @@ def quantise(task):
 def test_a_new_method_is_one_module_and_one_line(clone, shell):
     """Nothing else is run again for it, and the report has it."""
     (clone / "pipeline" / "methods" / "halves.py").write_text(DUMMY)
-    edited(clone / "params.yaml", "  quantisers:\n", "  quantisers:\n    halves: {method: halves}\n")
+    edited(clone / "params.yaml", "  quantisers:\n", "  quantisers:\n    halves: {method: halves, repeat: 0}\n")
     done = shell("dvc repro")
     assert re.findall(r"Running stage '(.*)'", done.stdout) == ["quantise@halves", "pack", "report", "track"]
     table = pd.read_csv(clone / "reports" / "mnist5k" / "quantisers.csv").set_index("method")

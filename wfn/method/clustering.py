@@ -23,8 +23,9 @@ Mode = Literal["recluster", "incremental"]
 
 # Above this order the candidates no longer change; the budget is doubled instead.
 MAX_ORDER = 20
-# Sign, exponent and nine mantissa bits: fine enough that few cells hold a border between two centres.
-LEADING_BITS = 18
+# Sign, exponent and nine mantissa bits: fine enough that few cells hold a border between two centres. Fewer for few
+# weights, whose table would be larger than they are.
+LEADING_BITS, FEWEST_LEADING_BITS = 18, 10
 
 
 class Step(NamedTuple):
@@ -219,7 +220,8 @@ class _Pass:
             upper = np.union1d(high, np.nextafter(cut, np.float32(-np.inf)))
         constant = centres[np.searchsorted(high, upper)]
         constant[np.isin(upper, cut)] = np.inf
-        pieces = Pieces.build(np.append(upper, np.float32(np.inf)), LEADING_BITS)
+        leading_bits = min(LEADING_BITS, max(FEWEST_LEADING_BITS, len(weights).bit_length() - 4))
+        pieces = Pieces.build(np.append(upper, np.float32(np.inf)), leading_bits)
         values, fixed = map_constant(pieces, weights, np.append(constant, np.float32(np.nan)))
         if keep is not None:
             np.copyto(values, weights, where=keep)
