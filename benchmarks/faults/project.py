@@ -75,10 +75,18 @@ def outputs(clone: Path, stage: str) -> dict[str, str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Checksums of a folder's files, by path, without what differs from run to run: its clocks, columns of seconds."""
+    """Checksums of a folder's files, by path, without what differs from run to run: its clocks, columns of seconds.
+
+    And without the folder itself, which a page names in the lines that load its network.
+    """
     found = {name: checksum for name, checksum in files_of(folder).items() if Path(name).name not in CHANGING}
-    tables = [name for name in found if name.endswith(".csv")]
-    return found | {name: _without_seconds(folder / name) for name in tables}
+    tables = {name: _without_seconds(folder / name) for name in found if name.endswith(".csv")}
+    pages = {name: _without_place(folder / name, folder) for name in found if name.endswith(".html")}
+    return found | tables | pages
+
+
+def _without_place(path: Path, folder: Path) -> str:
+    return hashlib.sha256(path.read_bytes().replace(str(folder).encode(), b"")).hexdigest()
 
 
 def _without_seconds(path: Path) -> str:
