@@ -205,8 +205,8 @@ def test_what_is_out_of_date_and_then_all(files):
         printed, said = process.communicate(timeout=30)
     assert process.returncode == 0
     lines = printed.splitlines()
-    assert sorted(lines[:2]) == ["one: begun", "two: begun"]
-    assert lines[2:] == ["pack: begun", "all: repro"]
+    assert sorted(lines[:4]) == ["Running stage 'one':", "Running stage 'two':", "one: begun", "two: begun"]
+    assert lines[4:] == ["Running stage 'pack':", "pack: begun", "all: repro"]
     assert said.splitlines() == [
         "repro: 3 stages are out of date, 2 at a time",
         *(f"repro: {done} of 3 stages are done" for done in (1, 2, 3)),
@@ -229,10 +229,15 @@ def test_a_stage_that_fails(files):
     assert said.splitlines()[-1] == last
 
 
+TWO_BEGUN = {
+    line for stage in ("sleeps", "sleeps too") for line in (f"Running stage '{stage}':\n", f"{stage}: begun\n")
+}
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_all_stages_in_one_line_each(files, number, code):
     with started(files, {"sleeps": [], "sleeps too": [], "pack": ["sleeps"]}) as process:
-        assert {process.stdout.readline() for _ in range(2)} == {"sleeps: begun\n", "sleeps too: begun\n"}
+        assert {process.stdout.readline() for _ in range(4)} == TWO_BEGUN
         process.send_signal(number)
         said = process.communicate(timeout=30)[1]
     assert process.returncode == code
@@ -244,7 +249,7 @@ def test_a_signal_ends_all_stages_in_one_line_each(files, number, code):
 
 def test_killed_its_stages_end_and_until_then_hold_the_lock(files):
     with started(files, {"sleeps": [], "sleeps too": []}) as process:
-        assert {process.stdout.readline() for _ in range(2)} == {"sleeps: begun\n", "sleeps too: begun\n"}
+        assert {process.stdout.readline() for _ in range(4)} == TWO_BEGUN
         children = psutil.Process(process.pid).children()
         below = psutil.Process(process.pid).children(recursive=True)
         assert len(children) == 2

@@ -1,5 +1,6 @@
 """Commands that make results in one clone, one at a time: who waits for whom, and that nobody waits for the dead."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from contextlib import contextmanager
 
+import psutil
 import pytest
 from clones import ROOT
 
@@ -90,12 +92,48 @@ def test_dvc_by_hand(tmp_path, words, where, counts):
             assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize(("content", "stays"), [("", False), ('{"a": ', False), ('{"a": {"read": []}}', True)])
-def test_what_a_killed_dvc_left_is_cleared_away(tmp_path, content, stays):
-    """DVC ends at an rwlock that it was killed while writing."""
-    rwlock = tmp_path / ".dvc/tmp/rwlock"
+def users(number):
+    """DVC's list where a process reads a file and writes another."""
+    user = {"pid": number, "cmd": "dvc repro"}
+    return json.dumps({"read": {"a": [user]}, "write": {"b": user}})
+
+
+def killed():
+    """A process that has ended and whose end nobody has asked for yet."""
+    process = subprocess.Popen(["true"])
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.parametrize("content", ["", '{"a": ', '{"read": {}, "write": {}}', users(2**22 + 1), users(1)])
+def test_what_a_killed_dvc_left_is_cleared_away(tmp_path, content):
+    """DVC ends at an rwlock that it was killed while writing; process 1 has the number of a `dvc` that is no more."""
+    cleared(tmp_path, content)
+
+
+def test_a_killed_dvc_that_nobody_has_asked_for_is_at_work_no_more(tmp_path):
+    with killed() as process:
+        cleared(tmp_path, users(process.pid))
+
+
+def cleared(clone, content):
+    rwlock = clone / ".dvc/tmp/rwlock"
     rwlock.parent.mkdir(parents=True)
     rwlock.write_text(content)
-    with make(tmp_path) as process:
+    with make(clone) as process:
         assert process.stdout.readline() == "works\n"
-        assert rwlock.exists() == stays
+        assert not rwlock.exists()
+
+
+def test_the_list_of_a_dvc_at_work_stays(tmp_path):
+    """Of one that this does not wait for, such as `dvc exp show`."""
+    rwlock = tmp_path / ".dvc/tmp/rwlock"
+    rwlock.parent.mkdir(parents=True)
+    with subprocess.Popen(["bash", "-c", "exec -a dvc sleep 60"]) as dvc:
+        time.sleep(0.2)
+        rwlock.write_text(users(dvc.pid))
+        with make(tmp_path) as process:
+            assert process.stdout.readline() == "works\n"
+            assert rwlock.exists()
+        dvc.kill()

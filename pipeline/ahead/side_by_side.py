@@ -129,6 +129,8 @@ class Stages:
         return make_all(self._needs, self._count, self._make_one, stop_stages)
 
     def _make_one(self, stage: str) -> int:
+        sys.stdout.write(f"Running stage '{stage}':\n")  # as DVC says it
+        sys.stdout.flush()
         # `close_fds`: the lock of this clone goes with every process that works in it (turn.py).
         with subprocess.Popen(
             ["dvc", "--wait-for-lock", "repro", "--single-item", stage],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,7 @@ def take_turn(clone: Path, say: Callable[[str], None]) -> None:
     os.pwrite(lock, str(os.getpid()).encode(), 0)
     os.set_inheritable(lock, True)
     drop_broken_rwlock(clone)
+    _drop_rwlock_of_the_dead(clone)
 
 
 def drop_broken_rwlock(clone: Path) -> bool:
@@ -53,6 +55,24 @@ def drop_broken_rwlock(clone: Path) -> bool:
         path.unlink()
         return True
     return False
+
+
+def _drop_rwlock_of_the_dead(clone: Path) -> None:
+    """Clear the list away where every process in it has ended, or is another program by now.
+
+    DVC itself takes one that was killed, and whose end nobody has asked for, as in a container without an init, for one
+    at work, and ends.
+    """
+    path = clone / RWLOCK
+    if path.exists() and not any(_is_dvc(int(number)) for number in re.findall(r'"pid": (\d+)', path.read_text())):
+        path.unlink(missing_ok=True)
+
+
+def _is_dvc(number: int) -> bool:
+    try:
+        return bool(_dvc_command(psutil.Process(number)))
+    except psutil.Error:  # has ended, perhaps a moment ago
+        return False
 
 
 def _other(lock: int, clone: Path) -> str:
