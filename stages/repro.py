@@ -34,7 +34,7 @@ def repro(
     sys.stdout.flush()
     if not home:
         _side_by_side(load_settings())
-    os.execvp("dvc", ["dvc", "repro", *(["home"] if home else [])])
+    os.execvp("dvc", ["dvc", "--wait-for-lock", "repro", *(["home"] if home else [])])
 
 
 def _side_by_side(settings: Settings) -> None:

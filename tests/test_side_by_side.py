@@ -206,7 +206,7 @@ def test_what_is_out_of_date_and_then_all(files):
     assert process.returncode == 0
     lines = printed.splitlines()
     assert sorted(lines[:4]) == ["Running stage 'one':", "Running stage 'two':", "one: begun", "two: begun"]
-    assert lines[4:] == ["Running stage 'pack':", "pack: begun", "all: repro"]
+    assert lines[4:] == ["Running stage 'pack':", "pack: begun", "all: --wait-for-lock repro"]
     assert said.splitlines() == [
         "repro: 3 stages are out of date, 2 at a time",
         *(f"repro: {done} of 3 stages are done" for done in (1, 2, 3)),
@@ -215,7 +215,7 @@ def test_what_is_out_of_date_and_then_all(files):
 
 def test_a_chain_is_left_to_dvc(files):
     with started(files, {"pack": [], "report": ["pack"]}) as process:
-        assert process.communicate(timeout=30) == ("all: repro\n", "")
+        assert process.communicate(timeout=30) == ("all: --wait-for-lock repro\n", "")
 
 
 def test_a_stage_that_fails(files):

@@ -61,6 +61,7 @@ def test_the_second_one_waits_and_says_for_whom(tmp_path, end):
     ("words", "where", "counts"),
     [
         ("repro fix", "", True),
+        ("--wait-for-lock repro", "", True),
         ("exp run -S delta=0.02", "stages", True),
         ("exp run --run-all", "", False),
         ("exp run --temp", "", False),

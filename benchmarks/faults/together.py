@@ -206,13 +206,14 @@ def queue_beside_repro(bench: Bench) -> Iterator[Finding]:
             said.append(_start(clone, f"dvc exp run --queue -S delta={DELTA}{change}").ended())
         _with_delta(clone)
         workers = _start(clone, "dvc exp run --run-all -j 2")
-        said += [_start(clone, "dvc repro").ended(), workers.ended()]
+        said += [_start(clone, "dvc --wait-for-lock repro").ended(), workers.ended()]
         found = list(_faults(clone, said, expected))
         tasks = _tasks(clone)
         queued += len(tasks)
         for name, status in tasks.items():
             if status == "Success":
-                _start(clone, f"dvc exp apply {name} --force").ended()
+                code, answer = _start(clone, f"dvc exp apply {name}").ended()
+                found += [f"dvc exp apply {name} ended with {code}: {answer[-200:]}"] if code else []
                 found += [f"experiment {name}: {each}" for each in _differences(clone, expected)]
             elif status == "Failed":
                 found.append(f"experiment {name} failed: {_start(clone, f'dvc queue logs {name}').ended()[1][-500:]}")
@@ -221,7 +222,7 @@ def queue_beside_repro(bench: Bench) -> Iterator[Finding]:
         _start(clone, "dvc queue stop --kill; dvc queue remove --all").ended()
         faults += ["; ".join(found)] if found else []
     yield Finding(
-        "two workers of `dvc exp run --run-all -j 2` and a `dvc repro` at once in one clone",
+        "two workers of `dvc exp run --run-all -j 2` and a `dvc --wait-for-lock repro` at once in one clone",
         bench.tries,
         faults,
         "all three have the same network to fix: who comes second waits; each ends as alone",

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from itertools import dropwhile
 from pathlib import Path
 
 import psutil
@@ -88,7 +89,7 @@ def _other(lock: int, clone: Path) -> str:
 def _makes_results(process: psutil.Process, clone: Path) -> bool:
     """Whether a process is DVC making the results of this clone, in its own folders."""
     try:
-        command = _dvc_command(process)
+        command = [*dropwhile(lambda word: word.startswith("-"), _dvc_command(process))]  # such as --wait-for-lock
         if command[:1] != ["repro"] and (command[:2] != ["exp", "run"] or ELSEWHERE & {*command}):
             return False
         folder = Path(process.cwd())
