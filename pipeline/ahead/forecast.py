@@ -41,11 +41,12 @@ def forecast(settings: Settings, stages: Sequence[str], places: Places) -> list[
 
 def epochs_of(settings: Settings, stages: Sequence[str]) -> dict[str, int]:
     """Epochs of training in every stage of dvc.yaml that makes the networks `stages`; `explore` makes many of them."""
-    fixed, trained = settings.explored(), settings.explore_baselines()
+    trained = settings.explore_baselines()
+    explored = settings.explored() | trained
     found: Counter[str] = Counter()
     for stage in stages:
         kind, _, name = stage.partition("@")
-        chosen = (fixed | trained)[name] if kind == EXPLORE else settings.for_stage(stage)
+        chosen = explored[name] if kind == EXPLORE else settings.for_stage(stage)
         if _kind(stage) == BASELINE or name in trained:
             epochs = chosen.pretrain.epochs if chosen.trains_the_baseline else 0
         else:
