@@ -202,7 +202,7 @@ def queue_beside_repro(bench: Bench) -> Iterator[Finding]:
     for number in range(bench.tries):
         clone = _clone(bench, f"queue-{number}")
         said = [_start(clone, "git commit -qam 'logs at once'").ended()]
-        for change in ("", " -S '~variants.no-pull'"):
+        for change in ("", " -S rates.repeat=1001"):  # which no stage reads
             said.append(_start(clone, f"dvc exp run --queue -S delta={DELTA}{change}").ended())
         _with_delta(clone)
         workers = _start(clone, "dvc exp run --run-all -j 2")
