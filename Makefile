@@ -39,7 +39,7 @@ format: .venv
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-# MLflow in the browser, on this machine only: the runs of the profile with their numbers.
+# MLflow in the browser, on this machine only: the runs of the profile with their numbers, or one, with KEY=its key.
 ui: .venv
 	@$(RUN) python -m stages.ui
 

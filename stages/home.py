@@ -15,7 +15,8 @@ from pipeline.base.results import (
 )
 from pipeline.base.settings import load_settings
 from pipeline.packing.packing import pack_run
-from pipeline.report.document import Results, report_files, with_size
+from pipeline.report.document import report_files
+from pipeline.report.results import Results, with_size
 from stages.common.cli import Out, Runs, run
 from stages.common.commit import commit
 from stages.common.folders import DATA, HOME, RUNS, baselines, fixed

@@ -11,7 +11,9 @@ from pipeline.base.rates import FOLDER
 from pipeline.base.results import CARD, Run, read_json, read_run, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.packing.names import packed_name
-from pipeline.report.document import Results, report_files, with_size
+from pipeline.report.document import report_files
+from pipeline.report.overview import PAGE, start_page
+from pipeline.report.results import Results, with_size
 from stages.common import folders
 from stages.common.cli import Out, Packed, Runs, run
 from stages.common.commit import commit
@@ -26,17 +28,16 @@ def report(
     out: Out = None,
     rates: Annotated[Path, Option(help="Folder with the tables of how learning rates were chosen.")] = FOLDER,
 ) -> None:
-    """Write the comparison tables, the figures and index.html."""
+    """Write the comparison tables, the figures and their page, and the start page over all profiles."""
     settings = load_settings()
     runs, packed = runs or RUNS / settings.profile, packed or PACKED / settings.profile
     out = writable(out or REPORTS / settings.profile)
-    found = {
-        made.stage: _read(made, runs, None if folders.is_float(made, settings) else packed)
-        for made in folders.all_runs(settings)
-    }
+    found = {made.stage: read_run(runs / made.folder) for made in folders.all_runs(settings)}
 
     def those(made: Sequence[Made]) -> list[Run]:
-        return [found[each.stage] for each in made]
+        """Runs whose metrics say the bytes of their packed files as well."""
+        files = [None if folders.is_float(each, settings) else packed / packed_name(each.folder) for each in made]
+        return [with_size(found[each.stage], file) for each, file in zip(made, files, strict=True)]
 
     chosen = rates / f"{settings.profile}.csv"
     results = Results(
@@ -53,13 +54,11 @@ def report(
         rates=pd.read_csv(chosen) if chosen.exists() else None,
         published=PUBLISHED,
     )
-    write_files(out, report_files(settings, results))
+    own = out == REPORTS / settings.profile
+    write_files(out, report_files(settings, results, up=f"../{PAGE}" if own else ""))
+    if own:
+        write_files(REPORTS, {PAGE: start_page(REPORTS)})
     print(f"report: open {out / 'index.html'}")
-
-
-def _read(made: Made, runs: Path, packed: Path | None) -> Run:
-    """A run whose metrics say the bytes of its packed file as well; `packed` is None for a float network."""
-    return with_size(read_run(runs / made.folder), packed and packed / packed_name(made.folder))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,14 @@ from clones import ROOT, clean_environment
 from logged_runs import LABEL, finished_run
 from mlflow import MlflowClient
 
+from pipeline.base.errors import InputError
+from pipeline.base.results import run_key
 from pipeline.watching.completing import Result, complete
 from pipeline.watching.labels import Label
 from pipeline.watching.store import KEY, WRITER, Store
-from pipeline.watching.tracking import LiveRun, live_run, run_key
+from pipeline.watching.tracking import LiveRun, live_run
 from pipeline.watching.writer import is_gone, this_writer
+from stages.ui import run_or_list
 
 
 @pytest.fixture
@@ -204,6 +207,32 @@ def test_doubles_of_another_day_are_cleaned_up(ready):
         found.set_terminated(double)
     assert log(run) == 0
     assert [each.info.run_id for each in runs(ready)] == [first.info.run_id]
+
+
+def test_every_run_leads_to_the_page_of_results(ready):
+    """In its description, once; and its key, which the page has, leads to it."""
+    run, report = finished_run(ready / "run"), finished_run(ready / "reports", 99.0)
+    results = [Result(LABEL, run), Result(Label("experiment-report", "report", "report"), report)]
+    assert complete(results).logged == 2
+    page, logged = sorted(runs(ready), key=lambda each: each.data.tags["dvc.stage"], reverse=True)
+    key = run_key("fix", run)
+    address = f"/#/experiments/{page.info.experiment_id}/runs/{page.info.run_id}/artifacts/index.html"
+    note = f"Stage `fix`, on the [page of results]({address}) (`{ready}/reports/index.html`) under its key {key}."
+    assert logged.data.tags["mlflow.note.content"] == note
+    assert "mlflow.note.content" not in page.data.tags
+    found = run_or_list(Store(10, in_all=False), "p", key)("http://127.0.0.1:5000")
+    assert found == f"http://127.0.0.1:5000/#/experiments/{logged.info.experiment_id}/runs/{logged.info.run_id}"
+    with pytest.raises(InputError, match="KEY = 123: no such run in MLflow"):
+        run_or_list(Store(10, in_all=False), "p", "123")
+
+
+def test_what_is_complete_is_not_opened_again(ready, monkeypatch):
+    """Importing MLflow takes seconds: not where nothing is lacking."""
+    run, report = finished_run(ready / "run"), finished_run(ready / "reports", 99.0)
+    results = [Result(LABEL, run), Result(Label("experiment-report", "report", "report"), report)]
+    complete(results)
+    monkeypatch.setattr(Store, "_open", lambda _: pytest.fail("opened"))
+    assert complete(results).logged == 0
 
 
 def test_four_processes_log_every_run_once(bare):

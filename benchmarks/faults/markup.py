@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 
 import pandas as pd
+from matplotlib.axes import Axes
 
 from benchmarks.faults.finding import Bench, Finding
-from pipeline.report.page import Listing, Section, page
+from pipeline.report.formats import Table
+from pipeline.report.page import Card, Chapter, Folded, Glossary, Listing, Section, page
+from pipeline.report.style import Panel, Picture
 
 TITLE = "Markup in names"
 HARMLESS = "a name"
@@ -25,18 +28,42 @@ HOSTILE = (
     "$x & ${y} $$ %s {z}",
     "</title><base href='https://example.invalid/'>",
 )
+
+
+def _with(heading: str, note: str, content: Table | bytes | Listing | Folded | Glossary | Picture) -> str:
+    return page("", "", [], [Chapter("a chapter", [Section(heading, note, content)])])
+
+
+def _drawn(text: str) -> str:
+    """A picture with a text in its title, on an axis, in a legend and in its sentence."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], label=text)
+        axes.set_xlabel(text)
+        axes.legend()
+
+    return _with("", "", Picture([Panel(text, draw)], columns=1, says=text))
+
+
+TABLE = Table(pd.DataFrame({"a": [1]}))
 PLACES: dict[str, Callable[[str], str]] = {
-    "title": lambda text: page(text, "", []),
-    "headline": lambda text: page("", text, []),
-    "heading of a table": lambda text: page("", "", [Section(text, "", pd.DataFrame({"a": [1]}))]),
-    "heading of a picture": lambda text: page("", "", [Section(text, "", b"<svg/>")]),
-    "note of a table": lambda text: page("", "", [Section("", text, pd.DataFrame({"a": [1]}))]),
-    "note of a picture": lambda text: page("", "", [Section("", text, b"<svg/>")]),
-    "note of a text": lambda text: page("", "", [Section("", text, "a")]),
-    "column": lambda text: page("", "", [Section("", "", pd.DataFrame({text: [1]}))]),
-    "cell": lambda text: page("", "", [Section("", "", pd.DataFrame({"method": [text, None], "top1": [1.0, 2.0]}))]),
-    "lines to copy": lambda text: page("", "", [Section("", "", Listing(text))]),
-    "text to unfold": lambda text: page("", "", [Section("", "", text)]),
+    "title": lambda text: page(text, ""),
+    "headline": lambda text: page("", text),
+    "card": lambda text: page("", "", [Card(text, text, text, "a", text)]),
+    "chapter": lambda text: page("", "", [], [Chapter(text, [Section("", "", TABLE)])]),
+    "heading of a table": lambda text: _with(text, "", TABLE),
+    "heading of a picture": lambda text: _with(text, "", b"\x89PNG"),
+    "note of a table": lambda text: _with("", text, TABLE),
+    "note of a picture": lambda text: _with("", text, b"\x89PNG"),
+    "note of a text": lambda text: _with("", text, Folded("a")),
+    "source": lambda text: page("", "", [], [Chapter("", [Section("", "", TABLE, footnotes=[text])])]),
+    "name of a file": lambda text: page("", "", [], [Chapter("", [Section("", "", TABLE, {text: b""})])]),
+    "column": lambda text: _with("", "", Table(pd.DataFrame({text: [1]}))),
+    "cell": lambda text: _with("", "", Table(pd.DataFrame({"method": [text, None], "top1": [1.0, 2.0]}))),
+    "lines to copy": lambda text: _with("", "", Listing(text)),
+    "text to unfold": lambda text: _with("", "", Folded(text)),
+    "meaning": lambda text: _with("", "", Glossary({text: text})),
+    "figure": _drawn,
 }
 
 
@@ -53,7 +80,7 @@ class Structure(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """An element begins."""
         self.elements.append((tag, *(name for name, _ in attrs)))
-        self.texts += [value for name, value in attrs if name == "alt" and value]
+        self.texts += [value for name, value in attrs if name in ("alt", "aria-label") and value]
 
     def handle_endtag(self, tag: str) -> None:
         """An element ends."""

@@ -8,6 +8,7 @@ has centres.csv (one row per value of a fixed network) or codebooks.csv (the sam
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -50,6 +51,11 @@ class Run:
     seconds: float | None = None
     images_per_second: float | None = None
     layers: pd.DataFrame | None = None
+
+
+def run_key(stage: str, run: Run) -> str:
+    """What identifies a result, in MLflow and on the page: the stage that made it, its settings and its metrics."""
+    return hashlib.sha256(json.dumps([stage, run.settings, run.metrics], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def repository() -> Path:

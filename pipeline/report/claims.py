@@ -15,7 +15,7 @@ from scipy.stats import t
 
 from pipeline.base.results import Run
 from pipeline.base.settings import Settings
-from pipeline.report.tables import AS_IS, EUCLIDEAN, FLOAT_BATCH_NORM, SETTING
+from pipeline.report.tables import AS_IS, BASELINE, EUCLIDEAN, FLOAT_BATCH_NORM, SETTING
 
 CONFIDENCE = 0.95
 LOSS = 0.3  # points of top-1: what "lossless" is taken to allow
@@ -25,6 +25,7 @@ MOST = 0.5  # share
 LATE = 0.9  # share of the weights that is fixed when the last rounds begin
 FEW = 4  # values
 
+LOSSLESS = "No loss of top-1"
 OURS = "not the paper's"  # a source
 RELATIVE = "Relative distance beats the euclidean one at the same δ"
 
@@ -116,7 +117,7 @@ def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], expl
     rounds, settings_, front = "figure of the rounds", "figure of the settings", "figure of accuracy against size"
     # What is claimed, where, the figure that shows it, and at least what that has to be, in its unit.
     found = [
-        (f"No loss of top-1 at {setting}, within {LOSS} points", "abstract", wfn("drop"), -LOSS, "points"),
+        (f"{LOSSLESS} at {setting}, within {LOSS} points", "abstract", wfn("drop"), -LOSS, "points"),
         (f"{FEWER} times fewer values than APoT, {APOT_BITS} bits", "abstract", ratio("unique"), FEWER, "times"),
         (f"{LOWER} times less entropy than APoT, {APOT_BITS} bits", "abstract", ratio("entropy"), LOWER, "times"),
         ("The same of indices, without APoT's scales", OURS, ratio("index_entropy"), LOWER, "times"),
@@ -223,7 +224,7 @@ def against_smaller(compared: pd.DataFrame, delta: float, alpha: float) -> tuple
     def own(column: str) -> Figure:
         return figure_of(compared, column, "fix, repeats", method="WFN", delta=delta, alpha=alpha)
 
-    rows = compared[~compared["method"].isin(["WFN", "Baseline"])]
+    rows = compared[~compared["method"].isin(["WFN", BASELINE])]
     others = [group for _, group in rows.groupby(SETTING, dropna=False)]
     if not others:
         return NOTHING, "points"

@@ -3,89 +3,49 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-# Columns: heading and number format.
-COLUMNS = {
-    "method": ("Method", "{}"),
-    "setting": ("Setting", "{}"),
-    "model": ("Model", "{}"),
-    "data": ("Data", "{}"),
-    "bits": ("Bits", "{:.0f}"),
-    "delta": ("δ", "{:g}"),
-    "alpha": ("α", "{:g}"),
-    "activation_bits": ("Activations, bits", "{:.0f}"),
-    "runs": ("Runs", "{:.0f}"),
-    "top1": ("Top-1, %", "{:.2f}"),
-    "top1_spread": ("Top-1 ±", "{:.2f}"),
-    "drop": ("Change, points", "{:+.2f}"),
-    "drop_spread": ("Change ±", "{:.2f}"),
-    "top5": ("Top-5, %", "{:.2f}"),
-    "entropy": ("Entropy, bits", "{:.2f}"),
-    "entropy_nonzero": ("Entropy of non-zeros, bits", "{:.2f}"),
-    "entropy_spread": ("Entropy ±", "{:.2f}"),
-    "unique": ("Unique values", "{:,.0f}"),
-    "unique_spread": ("Unique ±", "{:,.0f}"),
-    "unique_no_bn": ("Unique, no BN", "{:,.0f}"),
-    "unique_no_bn_first_last": ("Unique, no BN, first, last", "{:,.0f}"),
-    "entropy_as_published": ("Entropy as published, bits", "{:.2f}"),
-    "unique_as_published": ("Unique as published", "{:,.0f}"),
-    "zero_share": ("Zeros", "{:.1%}"),
-    "index_entropy": ("Index entropy, bits", "{:.2f}"),
-    "lzw_megabytes": ("LZW, MB", "{:.2f}"),
-    "megabytes": ("Packed file, MB", "{:.2f}"),
-    "megabytes_spread": ("MB ±", "{:.2f}"),
-    "index_entropy_spread": ("Index entropy ±", "{:.2f}"),
-    "ratio": ("Smaller than float32, times", "{:.1f}"),
-    "weights": ("Weights", "{:,.0f}"),
-    "share": ("Share", "{:.4%}"),
-    "epochs": ("Epochs", "{:.0f}"),
-    "seconds": ("Wall time, s", "{:.0f}"),
-    "images_per_second": ("Images per second", "{:,.0f}"),
-    "of_plain": ("Of plain training's", "{:.2f}"),
-    "source": ("Source", "{}"),
-    "fate": ("What became of it", "{}"),
-    "published_top1": ("Published top-1, %", "{:.2f}"),
-    "difference": ("Difference, points", "{:+.2f}"),
-    "published_entropy": ("Published entropy, bits", "{:.2f}"),
-    "published_unique": ("Published unique", "{:,.0f}"),
-    "parameter": ("Parameter", "{}"),
-    "kind": ("Kind", "{}"),
-    "cumulative_unique": ("Unique up to here", "{:,.0f}"),
-    "cumulative_sum": ("Sum of the layers' counts up to here", "{:,.0f}"),
-    "moved": ("Moved, median relative distance", "{:.3f}"),
-    "uses": ("Uses per forward pass", "{:,.0f}"),
-    "cost_bits": ("Bits per use", "{:.3f}"),
-    "cost": ("Of float32's bits", "{:.4f}"),
-    "cost_authors": ("Of float32's bits, counted as the authors' program does", "{:.4f}"),
-    "shift_adds": ("Shift-adds per multiplication", "{:.3f}"),
-    "fix_batch_norm": ("Batch-norm fixed", "{}"),
-    "stage": ("Command", "dvc repro {}"),
-    "seed": ("Seed", "{:.0f}"),
-    "change": ("Change to the method", "{}"),
-    "claim": ("Claim", "{}"),
-    "measured": ("Measured", "{:.3g}"),
-    "measured_spread": ("±", "{:.2g}"),
-    "interval": ("95 % interval of the mean, ±", "{:.2g}"),
-    "least": ("Claimed: at least", "{:g}"),
-    "unit": ("Unit", "{}"),
-    "verdict": ("Verdict", "{}"),
-    "made_by": ("Stage", "{}"),
-    "rate": ("Learning rate", "{:g}"),
-    "chosen": ("Chosen", "{}"),
-}
+from pipeline.report.columns import SPREAD, column
 
 
-def formatted(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame as text with headings for people; an empty cell where there is no value."""
-    return pd.DataFrame(
-        {
-            heading: ["" if pd.isna(value) else form.format(value) for value in frame[name]]
-            for name, (heading, form) in ((name, COLUMNS.get(str(name), (str(name), "{}"))) for name in frame.columns)
-        }
-    )
+@dataclass(frozen=True)
+class Table:
+    """A frame to be shown.
+
+    first: its columns that are always in sight, in this order; a switch shows the rest. All of them without any.
+    compared: by row, whether it takes part where the best of a column is marked. links: addresses that the rows' names
+    lead to.
+    """
+
+    frame: pd.DataFrame
+    first: Sequence[str] = ()
+    compared: pd.Series | None = None
+    links: Sequence[str] = ()
+
+
+def shown(frame: pd.DataFrame) -> list[str]:
+    """The columns that are shown: a spread stands in the column whose it is."""
+    return [name for name in map(str, frame.columns) if name.removesuffix(SPREAD) not in set(frame.columns) - {name}]
+
+
+def texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame as text, by the names of its columns; an empty cell where there is no value."""
+    return pd.DataFrame({name: _texts(frame, name) for name in shown(frame)}, index=frame.index)
+
+
+def _texts(frame: pd.DataFrame, name: str) -> list[str]:
+    spread = f"{name}{SPREAD}"
+    words = frame[name].map({True: "yes", False: "no"}) if pd.api.types.is_bool_dtype(frame[name]) else frame[name]
+    cells = ["" if pd.isna(value) else column(name).form.format(value) for value in words]
+    if spread not in frame:
+        return cells
+    beside = ["" if pd.isna(value) else f" ± {column(spread).form.format(value)}" for value in frame[spread]]
+    return [cell and cell + more for cell, more in zip(cells, beside, strict=True)]
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
@@ -96,7 +56,7 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 def to_latex(frame: pd.DataFrame) -> str:
     """A frame as a LaTeX table with the rules of booktabs, numbers formatted and aligned to the right."""
-    columns = "".join("r" if numeric else "l" for numeric in _numeric(frame))
+    columns = "".join("r" if _is_numeric(frame[name]) else "l" for name in shown(frame))
     rows = [[_latex(cell) for cell in cells] for cells in _rows(frame)]
     lines = [" & ".join(cells) + r" \\" for cells in rows]
     return "\n".join(
@@ -121,36 +81,67 @@ def _latex(text: str) -> str:
     return "".join(LATEX.get(char, char) for char in text)
 
 
-def to_html(frame: pd.DataFrame) -> str:
-    """A frame as an HTML table, numbers formatted and aligned; cells carry what they are to be sorted by."""
-    numeric = _numeric(frame)
-    headings, *rows = _rows(frame)
+def to_html(table: Table) -> str:
+    """A table as HTML, numbers formatted and aligned; cells carry what they are to be sorted by.
 
-    def row(cells: Iterable[str]) -> str:
-        return f"<tr>{''.join(cells)}</tr>"
+    The first column names the rows. The best of a column, and what lies within its spread, is strong.
+    """
+    frame = table.frame
+    cells = texts(frame)
+    names = [*table.first, *(name for name in cells.columns if name not in table.first)]
+    marked = {name: _best(frame, name, table.compared) for name in names}
+    classes = {name: _class(frame[name], bool(table.first) and name not in table.first) for name in names}
+    head = "".join(_heading(name, classes[name]) for name in names)
+    rows = []
+    for place in range(len(frame)):
+        row = []
+        for name in names:
+            text, value = html.escape(cells[name].iloc[place]), frame[name].iloc[place]
+            by = f' data-value="{"" if pd.isna(value) else value}"' if _is_numeric(frame[name]) else ""
+            inside = f"<strong>{text}</strong>" if marked[name][place] else text
+            if table.links and name == names[0]:
+                inside = f'<a href="{html.escape(table.links[place])}">{inside}</a>'
+            tag, end = ('th scope="row"', "th") if name == names[0] else ("td", "td")
+            row.append(f"<{tag}{classes[name]}{by}>{inside}</{end}>")
+        rows.append(f"<tr>{''.join(row)}</tr>")
+    body = "\n".join(rows)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
-    def cell(text: str, value: object, number: bool) -> str:
-        if not number:
-            return f"<td>{html.escape(text)}</td>"
-        return f'<td class=number data-value="{"" if pd.isna(value) else value}">{html.escape(text)}</td>'  # type: ignore[call-overload]
 
-    head = row(
-        f'<th{" class=number" if number else ""} scope="col"><button type="button">{html.escape(heading)}</button></th>'
-        for heading, number in zip(headings, numeric, strict=True)
-    )
-    body = "\n".join(
-        row(map(cell, texts, values, numeric))
-        for texts, values in zip(rows, frame.astype(object).to_numpy().tolist(), strict=True)
-    )
-    return f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+def _heading(name: str, classes: str) -> str:
+    heading, _, meaning, _ = column(name)
+    title = f' title="{html.escape(meaning)}"' if meaning else ""
+    return f'<th{classes} scope="col"><button type="button"{title}>{html.escape(heading)}</button></th>'
 
 
-def _numeric(frame: pd.DataFrame) -> list[bool]:
-    kinds = (frame[name].dtype for name in frame.columns)
-    return [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in kinds]
+def _class(values: pd.Series, on_demand: bool) -> str:
+    found = ["number"] * _is_numeric(values) + ["rest"] * on_demand
+    return f' class="{" ".join(found)}"' if found else ""
+
+
+def _best(frame: pd.DataFrame, name: str, compared: pd.Series | None) -> NDArray[np.bool_]:
+    """Whether each row has the best figure of a column, or one that is no further from it than that one's spread."""
+    best = column(name).best
+    if compared is None or not best or frame.loc[compared, name].nunique() < 2:
+        return np.zeros(len(frame), bool)
+    values = frame[name].where(compared).to_numpy(float) * (1 if best == "max" else -1)
+    at = np.nanargmax(values)
+    spread = np.nan_to_num(frame[f"{name}{SPREAD}"].to_numpy(float)[at]) if f"{name}{SPREAD}" in frame else 0.0
+    found: NDArray[np.bool_] = values >= values[at] - spread
+    return found
+
+
+def glossary(frames: Iterable[pd.DataFrame]) -> dict[str, str]:
+    """Heading -> meaning of every column that these frames show, in the order in which they come."""
+    names = dict.fromkeys(name for frame in frames for name in shown(frame))
+    return {column(name).heading: column(name).meaning for name in names if column(name).meaning}
+
+
+def _is_numeric(values: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
 
 
 def _rows(frame: pd.DataFrame) -> list[list[str]]:
     """Headings, then every row as text."""
-    text = formatted(frame)
-    return [list(text.columns), *text.to_numpy().tolist()]
+    cells = texts(frame)
+    return [[column(name).heading for name in cells.columns], *cells.to_numpy().tolist()]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import html
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from string import Template
 
-import pandas as pd
-
-from pipeline.report.formats import to_html
+from pipeline.report.formats import Table, to_html
 from pipeline.report.packed import packed_section
+from pipeline.report.style import Picture, inline, variables
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -20,56 +22,24 @@ PAGE = Template("""<!doctype html>
 <link rel="icon" href="data:,">
 <title>$title</title>
 <style>
-:root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --line: #d0d7de; --soft: #57606a; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --line: #30363d; --soft: #9da7b3; } }
-body { color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif; max-width: 84rem;
-  margin: 0 auto; padding: 1rem; }
-.headline { font-size: 1.4rem; }
-.note, figcaption { max-width: 60rem; }
-.table { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .85rem; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: bottom; }
-td:first-child { white-space: nowrap; }
-th button { all: unset; cursor: pointer; }
-th button:focus-visible { outline: 2px solid; }
-th[aria-sort=ascending] button::after { content: " ▲"; }
-th[aria-sort=descending] button::after { content: " ▼"; }
-.number { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: 1.5rem 0; }
-figure img { background: #fff; max-width: 100%; height: auto; }
-figcaption, .note { color: var(--soft); font-size: .9rem; }
-pre { overflow-x: auto; font-size: .8rem; }
-@media print {
-  :root { color-scheme: light; --ink: #000; --paper: #fff; --line: #999; --soft: #333; }
-  body { max-width: none; padding: 0; font-size: 11px; }
-  .table { overflow: visible; }
-  table { font-size: .5rem; }
-  th, td { padding: .1rem .2rem; }
-  figure, tr { break-inside: avoid; }
-  h2 { break-after: avoid; }
-}
+:root { $colours }
+$style
 </style>
 </head>
 <body>
-<h1>$title</h1>
+<header>
+$up<h1>$title</h1>
 <p class="headline">$headline</p>
-$sections
-$packed
+$cards
+</header>
+<nav aria-label="Contents"><details open><summary>Contents</summary>
+$contents
+</details></nav>
+<main>
+$chapters
+</main>
 <script>
-// A click on a heading sorts its table, a second click the other way round; empty cells stay last.
-document.addEventListener("click", event => {
-  const heading = event.target.closest("th button")?.closest("th");
-  if (!heading) return;
-  const table = heading.closest("table"), column = heading.cellIndex;
-  const rising = heading.getAttribute("aria-sort") !== "ascending";
-  for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
-  heading.setAttribute("aria-sort", rising ? "ascending" : "descending");
-  const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
-  const order = (a, b) => a === "" || b === "" ? (a === "") - (b === "")
-    : (rising ? 1 : -1) * (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
-  const rows = [...table.tBodies[0].rows].sort((a, b) => order(value(a), value(b)));
-  table.tBodies[0].append(...rows);
-});
+$script
 </script>
 </body>
 </html>
@@ -80,38 +50,143 @@ class Listing(str):
     """Lines to copy, always in sight."""
 
 
+class Folded(str):
+    """Lines to unfold."""
+
+
+class Glossary(dict[str, str]):
+    """Words and their meanings."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A question that a reader comes with, the answer in a few words, and more on it; section: where it is shown."""
+
+    question: str
+    answer: str
+    more: str
+    section: str
+    code: str = ""
+
+
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: a heading, a note below it, and a table, an SVG or PNG, lines to copy, or text to unfold."""
+    """A part of the page: a heading, a note below it, and what it shows. numbers: CSV files behind it, by name.
+
+    A picture as bytes is PNG.
+    """
 
     heading: str
     note: str
-    content: pd.DataFrame | bytes | Listing | str
+    content: Table | Picture | bytes | Listing | Folded | Glossary
+    numbers: Mapping[str, bytes] = field(default_factory=dict)
+    footnotes: Sequence[str] = ()
 
 
-def page(title: str, headline: str, sections: list[Section]) -> str:
-    """The whole page. All text is escaped."""
+@dataclass(frozen=True)
+class Chapter:
+    """Sections under one heading."""
+
+    heading: str
+    sections: Sequence[Section]
+
+
+def page(title: str, headline: str, cards: Iterable[Card] = (), chapters: Sequence[Chapter] = (), up: str = "") -> str:
+    """The whole page. All text is escaped. up: address of the page over all, where there is one."""
+    shown = [chapter for chapter in chapters if chapter.sections]
     return PAGE.substitute(
         title=html.escape(title),
         headline=html.escape(headline),
-        sections="\n".join(_section(section) for section in sections),
-        packed=packed_section(),
+        up=f'<p class="up"><a href="{html.escape(up)}">All results</a></p>\n' if up else "",
+        colours=variables(),
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        script=(HERE / "page.js").read_text(encoding="utf-8"),
+        cards=_cards(cards),
+        contents=_contents(shown),
+        chapters="\n".join([*map(_chapter, shown), packed_section()]),
     )
 
 
+HERE = Path(__file__).parent
+
+
+def anchor(heading: str) -> str:
+    """The id of what is under a heading."""
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+
+
+def link(heading: str) -> str:
+    """A link to what is under a heading of this page."""
+    return f'<a href="#{anchor(heading)}">{html.escape(heading)}</a>'
+
+
+def _cards(cards: Iterable[Card]) -> str:
+    shown = [
+        f'<div><dt><a href="#{anchor(card.section)}">{html.escape(card.question)}</a></dt>'
+        f'<dd class="answer">{html.escape(card.answer)}</dd>'
+        f"<dd>{f'<code>{html.escape(card.code)}</code>' if card.code else html.escape(card.more)}</dd></div>"
+        for card in cards
+    ]
+    return f'<dl class="cards">{"".join(shown)}</dl>' if shown else ""
+
+
+def _contents(chapters: Sequence[Chapter]) -> str:
+    entries = [_list([link(part.heading) for part in chapter.sections]) for chapter in chapters]
+    linked = [f"{link(chapter.heading)}{entry}" for chapter, entry in zip(chapters, entries, strict=True)]
+    return _list([*linked, '<a href="#packed">Look into a packed file</a>'])
+
+
+def _list(items: Iterable[str]) -> str:
+    return f"<ol>{''.join(f'<li>{item}</li>' for item in items)}</ol>"
+
+
+def _chapter(chapter: Chapter) -> str:
+    heading = f'<h2 id="{anchor(chapter.heading)}">{html.escape(chapter.heading)}</h2>'
+    return "\n".join([heading, *map(_section, chapter.sections)])
+
+
 def _section(section: Section) -> str:
-    return f"<section>\n<h2>{html.escape(section.heading)}</h2>\n{_body(section)}\n</section>"
+    notes = f'<div class="note">{_list(map(html.escape, section.footnotes))}</div>' if section.footnotes else ""
+    links = ", ".join(_download(name, content) for name, content in section.numbers.items())
+    numbers = f'<p class="note csv">The numbers: {links}</p>' if links else ""
+    parts = [f"<h3>{html.escape(section.heading)}</h3>", _body(section), notes, numbers]
+    return "\n".join([f'<section id="{anchor(section.heading)}">', *filter(None, parts), "</section>"])
+
+
+def _download(name: str, content: bytes) -> str:
+    return f'<a download="{html.escape(name)}" href="data:text/csv;base64,{_base64(content)}">{html.escape(name)}</a>'
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def _body(section: Section) -> str:
-    note, content = html.escape(section.note), section.content
-    if isinstance(content, bytes):
-        kind = "png" if content.startswith(b"\x89PNG") else "svg+xml"
-        image = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-        alternative = html.escape(section.heading)
-        return f'<figure><img alt="{alternative}" src="{image}"><figcaption>{note}</figcaption></figure>'
-    if isinstance(content, Listing):
-        return f'<p class="note">{note}</p>\n<pre>{html.escape(content)}</pre>'
-    if isinstance(content, str):
-        return f"<details><summary>{note}</summary><pre>{html.escape(content)}</pre></details>"
-    return f'<p class="note">{note}</p>\n<div class="table">{to_html(content)}</div>'
+    note, content, heading = html.escape(section.note), section.content, html.escape(section.heading)
+    above = f'<p class="note">{note}</p>\n'
+    match content:
+        case Picture():
+            panels = "\n".join(
+                inline(panel, f"{anchor(section.heading)}-{i}") for i, panel in enumerate(content.panels)
+            )
+            says = f"<figcaption>{html.escape(content.says)} {note}</figcaption>"
+            return (
+                f'<figure>{says}\n<div class="panels" style="--columns: {content.columns}">\n{panels}\n</div></figure>'
+            )
+        case Table():
+            switch = '<label><input type="checkbox"> all columns</label>' if _hides(content) else ""
+            region = f'<div class="table" role="region" tabindex="0" aria-label="{heading}">'
+            return f"{above}{region}{switch}{to_html(content)}</div>"
+        case bytes():
+            return f'{above}<figure><img alt="{heading}" src="data:image/png;base64,{_base64(content)}"></figure>'
+        case Listing():
+            return f"{above}<pre>{html.escape(content)}</pre>"
+        case Folded():
+            return f"<details><summary>{note}</summary><pre>{html.escape(content)}</pre></details>"
+        case Glossary():
+            words = (f"<dt>{html.escape(word)}</dt><dd>{html.escape(said)}</dd>" for word, said in content.items())
+            return f'{above}<dl class="glossary">{"".join(words)}</dl>'
+
+
+def _hides(table: Table) -> bool:
+    return bool(table.first) and len(table.first) < len(table.frame.columns)

@@ -1,28 +1,34 @@
-"""The figure over the fixing rounds of one network: four panels, each from a data frame."""
+"""The figure over the fixing rounds of one network, from its iterations.csv and centres.csv."""
 
 from __future__ import annotations
 
-import matplotlib as mpl
+from functools import partial
+
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from pipeline.report.style import COLOURS, HATCHES, STYLE
+from pipeline.report.style import COLOURS, HATCHES, PAPER, Panel, Picture, legend_below
 
 MOST_USED = 15
 
 
-def rounds(iterations: pd.DataFrame, centres: pd.DataFrame) -> Figure:
-    """The four panels over the fixing rounds of one network, from its iterations.csv and centres.csv."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 7), layout="constrained")
-        (fixed, count), (orders, used) = figure.subplots(2, 2)
-        _share_fixed(fixed, iterations)
-        _centres(count, iterations)
-        _orders(orders, iterations)
-        _most_used(used, centres)
-        return figure
+def rounds(iterations: pd.DataFrame, centres: pd.DataFrame) -> Picture:
+    """Four panels: what is fixed, how many centres, sums of how many powers of two, and the values used most."""
+    top = centres.head(MOST_USED)
+    first, last = iterations["centres"].iloc[0], iterations["centres"].iloc[-1]
+    simple = centres.loc[centres["term_count"] <= 1, "share"].sum()
+    return Picture(
+        panels=[
+            Panel("Weights fixed", partial(_share_fixed, iterations=iterations)),
+            Panel("Centres as the budget shrinks", partial(_centres, iterations=iterations)),
+            Panel("Terms per fixed weight", partial(_orders, iterations=iterations)),
+            Panel(f"The {len(top)} most used of {len(centres)} values", partial(_most_used, top=top)),
+        ],
+        columns=2,
+        says=f"{first:.0f} centres after the first round, {last:.0f} after the last; {simple:.1%} of the fixed weights "
+        f"are zero or one power of two, and the {len(top)} values used most hold {top['share'].sum():.1%} of them.",
+    )
 
 
 def _rounds_axis(axes: Axes, iterations: pd.DataFrame) -> pd.Series:
@@ -36,31 +42,25 @@ def _share_fixed(axes: Axes, iterations: pd.DataFrame) -> None:
     numbers = _rounds_axis(axes, iterations)
     shares = iterations["fixed"]
     axes.bar(numbers, shares, color=COLOURS[0], label="fixed")
-    axes.bar(numbers, 1 - shares, bottom=shares, color=COLOURS[1], hatch=HATCHES[1], label="free")
-    axes.set(title="Weights fixed", ylabel="Share of the weights")
+    axes.bar(numbers, 1 - shares, bottom=shares, color=COLOURS[1], hatch=HATCHES[1], edgecolor=PAPER, label="free")
+    axes.set_ylabel("Share of the weights")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    _legend_below(axes)
-
-
-def _legend_below(axes: Axes) -> None:
-    """Where it covers no bar."""
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3, handlelength=1.5)
+    legend_below(axes)
 
 
 def _centres(axes: Axes, iterations: pd.DataFrame) -> None:
     numbers = _rounds_axis(axes, iterations)
     axes.plot(numbers, iterations["centres"], marker="o", color=COLOURS[0], label="centres")
-    axes.set(title="Centres as the budget shrinks", ylabel="Distinct values of the fixed weights")
+    axes.set_ylabel("Values of the fixed weights")
     axes.set_ylim(bottom=0)
     budget = axes.twinx()
-    budget.plot(numbers, iterations["delta_t"], marker="s", linestyle="--", color=COLOURS[1], label="budget")
-    budget.yaxis.label.set_parse_math(True)
-    budget.set_ylabel(r"Budget $\delta_t$, mean relative distance")
+    budget.plot(numbers, iterations["delta_t"], marker="s", linestyle="--", color=COLOURS[1])
+    budget.set_ylabel("Budget, relative distance")
     budget.set_ylim(bottom=0)
     budget.grid(visible=False)
     budget.spines["right"].set_visible(True)
-    lines = [*axes.get_lines(), *budget.get_lines()]
-    axes.legend(lines, [str(line.get_label()) for line in lines], loc="upper center")
+    axes.plot([], [], marker="s", linestyle="--", color=COLOURS[1], label="budget")  # for the legend
+    legend_below(axes)
 
 
 def _orders(axes: Axes, iterations: pd.DataFrame) -> None:
@@ -70,21 +70,21 @@ def _orders(axes: Axes, iterations: pd.DataFrame) -> None:
     for i, name in enumerate(columns):
         terms = name.removeprefix("order_").replace("_up", " or more")
         label = "zero" if terms == "0" else f"{terms} power{'' if terms == '1' else 's'} of two"
-        axes.bar(numbers, iterations[name], bottom=bottom, color=COLOURS[i], hatch=HATCHES[i], label=label)
+        axes.bar(
+            numbers, iterations[name], bottom=bottom, color=COLOURS[i], hatch=HATCHES[i], edgecolor=PAPER, label=label
+        )
         bottom = bottom + iterations[name]
-    axes.set(title="Terms per fixed weight", ylabel="Share of the fixed weights")
+    axes.set_ylabel("Share of the fixed weights")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    _legend_below(axes)
+    legend_below(axes)
 
 
-def _most_used(axes: Axes, centres: pd.DataFrame) -> None:
-    top = centres.head(MOST_USED).iloc[::-1]
-    axes.barh([f"{value:g}" for value in top["value"]], top["share"], color=COLOURS[0])
-    for place, (terms, share) in enumerate(zip(top["terms"], top["share"], strict=True)):
+def _most_used(axes: Axes, top: pd.DataFrame) -> None:
+    rising = top.iloc[::-1]
+    axes.barh([f"{value:g}" for value in rising["value"]], rising["share"], color=COLOURS[0])
+    for place, (terms, share) in enumerate(zip(rising["terms"], rising["share"], strict=True)):
         axes.annotate(str(terms), (share, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
-    axes.set(
-        title=f"The {len(top)} most used of {len(centres)} values",
-        xlabel=f"Share of {centres['count'].sum():,} weights",
-    )
-    axes.margins(x=0.2)
+    axes.set_xlabel("Share of the fixed weights")
+    axes.tick_params(axis="y", labelsize=7)
+    axes.margins(x=0.25)
     axes.xaxis.set_major_formatter(PercentFormatter(1))

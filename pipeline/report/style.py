@@ -1,41 +1,173 @@
-"""How figures look, for all of them: readable in grey, by the colour-blind, and the same bytes for the same data."""
+"""How figures look, for all of them: readable in grey, by the colour-blind, and the same bytes for the same data.
+
+A figure is drawn as panels. A file for papers has all of them, on white. On the page each is a picture of its own, so
+that they stand beside or below each other as the window has room, and its colours are the page's, which has two themes.
+"""
 
 from __future__ import annotations
 
 import io
-from typing import Any
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from xml.etree import ElementTree
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, LogLocator
+from matplotlib.transforms import offset_copy
 
-# Okabe and Ito's colours: distinct for the colour-blind; their lightness differs, so they are distinct in grey too.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+INK, SOFT, LINE, PAPER = "#1b1f24", "#57606a", "#d0d7de", "#ffffff"
+# On white, then on a dark page. The first ones are Okabe and Ito's: distinct for the colour-blind; their lightness
+# differs, so they are distinct in grey too.
+BOTH = {
+    "#0072b2": "#4aa8e8",
+    "#e69f00": "#f0b232",
+    "#009e73": "#2ec79a",
+    "#cc79a7": "#e39cc4",
+    "#56b4e9": "#9bd4f7",
+    "#d55e00": "#ff8a3d",
+    "#f0e442": "#f0e442",
+    INK: "#e6edf3",
+    SOFT: "#9da7b3",
+    LINE: "#30363d",
+    PAPER: "#0d1117",
+}
+COLOURS = tuple(BOTH)[:7]
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo")
+MARKERS = "os^DvP*X"
+WIDTH, HEIGHT = 3.6, 2.9  # inches of a panel, which has room on a phone
 STYLE: Any = {
     "axes.axisbelow": True,
+    "axes.edgecolor": SOFT,
     "axes.grid": True,
+    "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "figure.constrained_layout.use": True,
     "font.size": 9,
-    "grid.alpha": 0.3,
+    "grid.color": LINE,
     "grid.linewidth": 0.6,
     "hatch.linewidth": 0.4,
+    "legend.fontsize": 8,
     "legend.frameon": False,
-    "svg.fonttype": "path",
     "svg.hashsalt": "weight-fixing",
+    "text.color": INK,
     "text.parse_math": False,  # names may have dollars in them
+    "xtick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.color": SOFT,
+    "ytick.labelcolor": INK,
 }
-MARKERS = "os^DvP*X"
 
 
-def render(figure: Figure, kind: str) -> bytes:
-    """A figure as "svg" or "png", without a date or a version, so that the same figure gives the same bytes."""
+@dataclass(frozen=True)
+class Panel:
+    """A part of a figure: its title, what draws it, and its height in inches."""
+
+    title: str
+    draw: Callable[[Axes], None]
+    height: float = HEIGHT
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: panels, so many side by side where there is room, and a sentence that says what to see in them."""
+
+    panels: Sequence[Panel]
+    columns: int
+    says: str
+
+
+def render(picture: Picture) -> dict[str, bytes]:
+    """All panels on white as "svg" and "png", without a date or a version: the same figure gives the same bytes."""
+    columns = picture.columns
+    rows = [picture.panels[first : first + columns] for first in range(0, len(picture.panels), columns)]
+    heights = [max(panel.height for panel in row) for row in rows]
+    with mpl.rc_context(STYLE | {"svg.fonttype": "path"}):
+        figure = Figure(figsize=(WIDTH * columns, sum(heights)))
+        grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
+        for i, panel in enumerate(picture.panels):
+            _draw(panel, figure.add_subplot(grid[divmod(i, columns)]))
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # it has its places, which takes the longest
+        return {kind: _saved(figure, kind) for kind in ("svg", "png")}
+
+
+def inline(panel: Panel, name: str) -> str:
+    """A panel as an SVG element for the page, in its colours, and with text that is text; name: for its ids."""
+    with mpl.rc_context(STYLE | {"svg.fonttype": "none"}):
+        figure = Figure(figsize=(WIDTH, panel.height), facecolor="none")
+        _draw(panel, figure.add_subplot(facecolor="none"))
+        root = ElementTree.fromstring(_saved(figure, "svg"))
+    for parent in root.iter():
+        for child in [child for child in parent if child.tag.endswith("}metadata")]:
+            parent.remove(child)
+    for element in root.iter():
+        for key, value in list(element.attrib.items()):
+            if key == "id":
+                element.set(key, f"{name}-{value}")
+            elif key.endswith("}href"):
+                del element.attrib[key]
+                element.set("href", f"#{name}-{value.removeprefix('#')}")
+            else:
+                element.set(key, _in_page(value, name))
+    for size in ("width", "height"):
+        del root.attrib[size]
+    root.attrib |= {"role": "img", "aria-label": panel.title}
+    ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def short(name: str, most: int = 30) -> str:
+    """A name that leaves room for the figure: the two ends of a long one, which tell apart what begins alike."""
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most - most // 2) :]}"
+
+
+def legend_below(axes: Axes, points: float = 30, columns: int = 2) -> None:
+    """A legend so many points below the axes, where it covers nothing."""
+    place = offset_copy(axes.transAxes, axes.get_figure(root=True), y=-points, units="points")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=place, ncols=columns, handlelength=1.5)
+
+
+def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """A logarithmic scale whose few labels are plain text."""
+    axes.set(**{f"{which}scale": "log"})
+    axis: Axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(numticks=6))
+    axis.set_major_formatter(LogFormatter())
+    axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
+
+
+def variables() -> str:
+    """The colours of `inline` as CSS variables, which have a value for each theme."""
+    return " ".join(f"{_variable(light)}: light-dark({light}, {dark});" for light, dark in BOTH.items())
+
+
+def _variable(colour: str) -> str:
+    names = {INK: "--ink", SOFT: "--soft", LINE: "--line", PAPER: "--paper"}
+    return names.get(colour, f"--c{list(BOTH).index(colour)}")
+
+
+def _in_page(value: str, name: str) -> str:
+    """The value of an SVG attribute, with the page's colours and font, and the ids of this panel."""
+    value = re.sub("|".join(BOTH), lambda found: f"var({_variable(found[0])})", value)
+    value = re.sub(r"(font: [^']*)'[^;]*", r"\1system-ui, sans-serif", value)
+    return value.replace("url(#", f"url(#{name}-")
+
+
+def _draw(panel: Panel, axes: Axes) -> None:
+    panel.draw(axes)
+    axes.set_title(panel.title)
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
     content = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(
-            content,
-            format=kind,
-            dpi=150,
-            metadata={"Date": None, "Creator": None} if kind == "svg" else {"Software": None},
-        )
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    figure.savefig(content, format=kind, dpi=150, metadata=metadata)
     return content.getvalue()

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from pipeline.base.results import Run
+from pipeline.base.results import Run, run_key
 from pipeline.report import weights
 
 MEASURED = (
@@ -27,13 +27,46 @@ METHODS = {
 }
 
 
+BASELINE = "Baseline"  # a method
+
+
+def row_settings(table: pd.DataFrame) -> list[str]:
+    """What tells the rows of one method apart, in a few words: what is changed, δ, α where there are several, bits."""
+    several = "alpha" in table and table["alpha"].nunique() > 1
+
+    def setting(row: pd.Series) -> str:
+        change = row.get("change")
+        found = [
+            ("{}", None if change == AS_IS else change),
+            ("δ {:g}", row.get("delta")),
+            ("α {:g}", row.get("alpha") if several else None),
+            ("{:.0f} bit", row.get("bits")),
+        ]
+        return ", ".join(form.format(value) for form, value in found if not pd.isna(value))
+
+    return [setting(row) for _, row in table.iterrows()]
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with methods called by their settings too, and by how many runs they have."""
+    runs = [f"n = {count}" if count > 1 else "one run" for count in table["runs"]]
+    parts = zip(table["method"], row_settings(table), runs, strict=True)
+    return table.assign(method=[", ".join(part for part in each if part) for each in parts])
+
+
+def footnoted(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The table with its sources as numbers, and these sources in the order of their numbers, from 1."""
+    sources = list(dict.fromkeys(table["source"]))
+    return table.assign(source=[sources.index(source) + 1 for source in table["source"]]), sources
+
+
 def comparison(baselines: Sequence[Run], fixed: Sequence[Run], model: str) -> pd.DataFrame:
     """The baselines and every fixed `model`: one row per setting, means over its runs with different seeds.
 
     drop: top-1 against the baseline of the same seed, in points. megabytes: of the packed file. The columns *_spread
     are standard deviations over the runs, empty for a single one.
     """
-    runs = [("Baseline", run) for run in baselines] + [("WFN", run) for run in fixed]
+    runs = [(BASELINE, run) for run in baselines] + [("WFN", run) for run in fixed]
     rows = [
         {"method": method, **_chosen(run, "delta", "alpha", "seed"), **_measured(run, baselines)}
         for method, run in runs
@@ -74,7 +107,7 @@ def compared_runs(baselines: Sequence[Run], fixed: Sequence[Run], quantised: Seq
 
     fixed: the variants too. Sizes are those of the whole network.
     """
-    rows = [{"method": "Baseline", **_chosen(run, "seed"), **_sizes(run, baselines)} for run in baselines]
+    rows = [{"method": BASELINE, **_chosen(run, "seed"), **_sizes(run, baselines)} for run in baselines]
     for run in fixed:
         trained = len(run.settings["fixing"]["fractions"]) - 1
         setting = {
@@ -178,7 +211,7 @@ def explored_runs(baselines: Sequence[Run], runs: Sequence[Run]) -> pd.DataFrame
         for run in runs
     ]
     if rows:
-        rows += [{"method": "Baseline", **_chosen(run, "seed"), **_measured(run, baselines)} for run in baselines]
+        rows += [{"method": BASELINE, **_chosen(run, "seed"), **_measured(run, baselines)} for run in baselines]
     return pd.DataFrame(rows, columns=[*EXPLORED, "seed", *EXPLORED_AVERAGED])
 
 
@@ -232,7 +265,7 @@ def provenance(runs: Mapping[str, Run]) -> pd.DataFrame:
             "images_per_second": speed,
             "of_plain": speed / of_baseline if speed and of_baseline else None,
         }
-        rows.append({"stage": stage, **_chosen(run, *keys), **costs})
+        rows.append({"stage": stage, **_chosen(run, *keys), **costs, "key": run_key(stage, run)})
     if small:  # one stage for all of them
         rows.append({"stage": "explore", "seconds": sum(run.seconds or 0.0 for run in small)})
     return pd.DataFrame(rows).astype({"images_per_second": float, "of_plain": float})

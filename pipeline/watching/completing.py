@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.base.errors import first_line
-from pipeline.base.results import Run
-from pipeline.watching.labels import Label
+from pipeline.base.results import Run, run_key
+from pipeline.watching.labels import REPORT, Label
 from pipeline.watching.models import NETWORK, save_model
-from pipeline.watching.store import AFTERWARDS, COMPLETING, PACKED, WRITER, Logged, Store
-from pipeline.watching.tracking import delete_doubles, file_names, finish, opened, run_key
+from pipeline.watching.shown import run_address
+from pipeline.watching.store import AFTERWARDS, COMPLETING, NOTE, PACKED, WRITER, Logged, Store
+from pipeline.watching.tracking import delete_doubles, file_names, finish, opened
 from pipeline.watching.writer import is_gone
 
 PAUSE = 0.05  # seconds in which another process gets the lock
@@ -102,6 +103,28 @@ def _complete(store: Store, results: Sequence[Result], done: Completed) -> None:
         with store.locked():
             _log(store, result, done)
         time.sleep(PAUSE)
+    _lead_to_page(store, results)
+
+
+def _lead_to_page(store: Store, results: Sequence[Result]) -> None:
+    """Every run says in its description where the page of results is: among the files of the report's run."""
+    known = {run.key: run for run in store.runs(result.label.experiment for result in results) if run.key}
+    report = next((result for result in results if result.label.stage == REPORT and result.key in known), None)
+    if report is None:
+        return
+    page = known[report.key].run_id
+    lacking = [
+        result
+        for result in results
+        if result is not report and result.key in known and page not in known[result.key].tags.get(NOTE, "")
+    ]
+    for result in lacking:
+        address = run_address("", store.experiment(report.label.experiment), page)
+        note = (
+            f"Stage `{result.label.stage}`, on the [page of results]({address}/artifacts/index.html) "
+            f"(`{report.run.folder}/index.html`) under its key {result.key}."
+        )
+        store.call("set_tag", known[result.key].run_id, NOTE, note)
 
 
 def _known(store: Store, results: Sequence[Result]) -> dict[str, Logged]:

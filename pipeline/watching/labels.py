@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 WIDTH = 20  # characters of a name that MLflow's lists and legends show
-APART = ("explore", "rates", "report")
+REPORT = "report"  # the stage of the page
+APART = ("explore", "rates", REPORT)
+
+
+def experiments(profile: str) -> list[str]:
+    """The experiments that hold the runs of a profile: of its networks first, then those of APART."""
+    return [f"weight-fixing-{profile}", *(f"weight-fixing-{profile}-{kind}" for kind in APART)]
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,8 @@ def label_of(stage: str, settings: Mapping[str, Any]) -> Label:
     """
     kind, _, cell = stage.partition("@")
     experiment = f"weight-fixing-{settings['profile']}{f'-{kind}' if kind in APART else ''}"
-    if kind == "report":
-        name = "report"
+    if kind == REPORT:
+        name = REPORT
     elif kind in ("pretrain", "baselines") or (kind in APART and cell.startswith("baseline")):
         name = f"baseline s{settings['seed']} {settings['model']['name']}"
     elif kind in ("quantise", "rates", "variants"):

@@ -70,6 +70,11 @@ def experiment_tags() -> dict[str, str]:
     }
 
 
+def run_address(server: str, experiment_id: str, run_id: str) -> str:
+    """Where a server shows a run."""
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
 def address(server: str, experiment_id: str) -> str:
     """Where a server shows an experiment's runs with their numbers."""
     query = f"workflowType=machine_learning&viewStateShareKey={VIEW}"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # Tags: what identifies a result, the digest of its packed file, who logs it, and that its work was over by then.
 KEY, PACKED, WRITER, AFTERWARDS = "wfn.key", "wfn.packed", "wfn.writer", "wfn.afterwards"
+NOTE = "mlflow.note.content"  # shown as the description of a run
 TRAINING, COMPLETING = 4.0, 60.0  # seconds that a training, or the last stage, waits for a store or a lock
 SHARE = 0.01  # of the time of a long training
 DEFAULTS = {
@@ -237,11 +238,11 @@ def _logged(run: MlflowRun) -> Logged:
 def _read(database: Path) -> Iterator[Logged]:
     query = (
         "select run_uuid, status, start_time, artifact_uri, tags.key, tags.value from runs join tags using (run_uuid) "
-        "where lifecycle_stage = 'active' and tags.key in (?, ?, ?, ?)"
+        "where lifecycle_stage = 'active' and tags.key in (?, ?, ?, ?, ?)"
     )
     rows: dict[tuple[str, str, int, str], dict[str, str]] = {}
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-        for *run, tag, value in connection.execute(query, (KEY, PACKED, WRITER, AFTERWARDS)):
+        for *run, tag, value in connection.execute(query, (KEY, PACKED, WRITER, AFTERWARDS, NOTE)):
             rows.setdefault(tuple(run), {})[tag] = value
     for (run_id, status, started, files), tags in rows.items():
         yield Logged(run_id, status, started or 0, files or "", tags)

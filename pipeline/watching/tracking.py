@@ -8,8 +8,6 @@ minutes is left to the last stage.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import subprocess
@@ -20,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from pipeline.base.errors import first_line
-from pipeline.base.results import Run, repository
+from pipeline.base.results import Run, repository, run_key
 from pipeline.watching.database import StoreError
 from pipeline.watching.labels import Label
 from pipeline.watching.shown import CURVES, numbers, parameters
@@ -32,11 +30,6 @@ LIVE_AFTER = 120.0  # seconds of work
 METRICS_AT_ONCE = 1000  # MLflow's limit per call
 
 Steps = Sequence[tuple[int, Mapping[str, Any]]]
-
-
-def run_key(stage: str, run: Run) -> str:
-    """What identifies a result: the stage that made it, its settings and its metrics."""
-    return hashlib.sha256(json.dumps([stage, run.settings, run.metrics], sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager

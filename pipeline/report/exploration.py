@@ -1,0 +1,107 @@
+"""The figure on how the settings act: the paper's, on a small network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from pipeline.report.style import COLOURS, INK, MARKERS, Panel, Picture, legend_below, logarithmic
+from pipeline.report.tables import AS_IS, BASELINE
+
+PLACE = "change"  # categories
+
+
+@dataclass(frozen=True)
+class _Across:
+    """What panels below each other share: rows of the table, what they have on the x axis, and what a series is."""
+
+    rows: pd.DataFrame
+    column: str
+    name: str
+    label: str
+    series: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Up:
+    """What panels beside each other share: the y axis from end to end, and the baseline where it has one."""
+
+    column: str
+    name: str
+    label: str
+    ends: tuple[float, float]
+    baseline: float | None = None
+
+
+def exploration(table: pd.DataFrame, test_images: int) -> Picture:
+    """Three by three panels: how alpha, delta and other changes act on top-1, unique values and entropy.
+
+    table: as `tables.explored` makes it; bars are standard deviations over runs. The first two columns are of settings
+    without a further change; the third has no lines, because nothing lies between its categories. test_images: how
+    many top-1 is measured on.
+    """
+    runs, baseline = table[table["method"] != BASELINE], table[table["method"] == BASELINE].iloc[0]
+    as_is, changed = runs[runs["change"] == AS_IS], runs[runs["change"] != AS_IS]
+    by_delta = ("delta", "δ")
+    across = (
+        _Across(as_is, "alpha", "α", "Regulariser α", by_delta),
+        _Across(as_is, "delta", "δ", "Budget δ", ("alpha", "α")),
+        _Across(runs[runs["alpha"].isin(changed["alpha"])], PLACE, "change", "Change to the method", by_delta),
+    )
+    top1 = float(baseline["top1"])
+    up = (
+        _Up("top1", "Top-1", f"Top-1, % of {test_images:,}", _ends(runs, "top1", top1), top1),
+        _Up("unique", "Values", "Unique values", _ends(runs, "unique")),
+        _Up("entropy", "Entropy", "Entropy, bits", _ends(runs, "entropy")),
+    )
+    panels = [Panel(f"{y.name} by {x.name}", partial(_draw, x=x, y=y)) for y in up for x in across]
+    return Picture(panels, columns=len(across), says=_says(as_is))
+
+
+def _says(as_is: pd.DataFrame) -> str:
+    """In figures, what alpha does at the middle delta, and delta at the middle alpha."""
+    deltas, alphas = sorted(as_is["delta"].unique()), sorted(as_is["alpha"].unique())
+    delta, alpha = deltas[len(deltas) // 2], alphas[len(alphas) // 2]
+    at = as_is.set_index(["delta", "alpha"])[["entropy", "top1"]]
+    by_alpha = at.loc[(delta, alphas[-1])] - at.loc[(delta, alphas[0])]
+    by_delta = at.loc[(deltas[-1], alpha)] - at.loc[(deltas[0], alpha)]
+    return (
+        f"At δ = {delta:g}, α from {alphas[0]:g} to {alphas[-1]:g} changes the entropy by {by_alpha['entropy']:+.2f} "
+        f"bits; at α = {alpha:g}, δ from {deltas[0]:g} to {deltas[-1]:g} changes it by {by_delta['entropy']:+.2f} bits "
+        f"and top-1 by {by_delta['top1']:+.2f} points."
+    )
+
+
+def _ends(runs: pd.DataFrame, column: str, *others: float) -> tuple[float, float]:
+    """The ends of an axis with room for all figures, their spreads, and others."""
+    spread = runs[f"{column}_spread"].fillna(0)
+    figures = [*(runs[column] - spread), *(runs[column] + spread), *others]
+    low, high = min(figures), max(figures)
+    if column == "unique":  # a logarithmic axis
+        return max(low, 1) / 1.3, high * 1.3
+    room = 0.05 * (high - low) or 1.0
+    return low - room, high + room
+
+
+def _draw(axes: Axes, x: _Across, y: _Up) -> None:
+    categories = x.rows[PLACE].unique().tolist()
+    column, name = x.series
+    for i, (value, group) in enumerate(x.rows.groupby(column)):
+        ordered = group.sort_values(x.column)
+        places = [categories.index(each) for each in ordered[PLACE]] if x.column == PLACE else ordered[x.column]
+        axes.errorbar(
+            places, ordered[y.column], ordered[f"{y.column}_spread"], marker=MARKERS[i % len(MARKERS)], capsize=3,
+            color=COLOURS[i % len(COLOURS)], linestyle="none" if x.column == PLACE else "-", label=f"{name} {value:g}",
+        )  # fmt: skip
+    if y.baseline is not None:
+        axes.axhline(y.baseline, color=INK, linestyle="--", linewidth=1, label="baseline")
+    if y.column == "unique":
+        logarithmic(axes, "y")
+    axes.set(xlabel=x.label, ylabel=y.label, ylim=y.ends)
+    if x.column == PLACE:
+        axes.set_xticks(range(len(categories)), [each.replace(" ", "\n") for each in categories])
+        axes.margins(x=0.3)
+    legend_below(axes, points=40 if x.column == PLACE else 30, columns=3)

@@ -1,0 +1,79 @@
+"""The first screen of the page: the verdict in words, and answers to what a reader comes with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from pipeline.base.settings import Settings
+from pipeline.report.claims import FAILS, HOLDS, LOSS, LOSSLESS, OURS, UNDECIDED, UNMEASURED
+from pipeline.report.page import Card
+from pipeline.report.results import Results
+from pipeline.report.tables import BASELINE
+
+CLAIMS, LOST, COMPARISON, USE = (
+    "What the paper claims, what was measured here",
+    "What is lost, what is saved",
+    "Baseline and fixed networks",
+    "Use the network",
+)
+WORDS = {
+    HOLDS: f"keeps its accuracy, within {LOSS} points",
+    FAILS: f"loses more than {LOSS} points of its accuracy",
+    UNDECIDED: f"may lose {LOSS} points of its accuracy: these runs do not decide it",
+}
+
+
+def headline(settings: Settings, frames: Mapping[str, pd.DataFrame]) -> str:
+    """What became of the network with the main setting, in words and figures."""
+    main = _main(settings, frames)
+    found = frames["claims"] if "claims" in frames else pd.DataFrame(columns=["claim", "verdict"])
+    verdict = next(iter(found.loc[found["claim"].str.startswith(LOSSLESS), "verdict"]), UNMEASURED)
+    words = WORDS.get(verdict, f"changes its top-1 by {_change(main)} points in one run")
+    return (
+        f"{settings.model.name} on {settings.data.name} {words}: all its weights share {main['unique']:.0f} values, "
+        f"{main['entropy']:.2f} bits each, and its file is {main['ratio']:.1f} times smaller."
+    )
+
+
+def cards(settings: Settings, results: Results, frames: Mapping[str, pd.DataFrame]) -> list[Card]:
+    """What it cost, what it saved, whether the paper holds, and how to use the network."""
+    main, baseline = _main(settings, frames), frames["comparison"].iloc[0]
+    assert baseline["method"] == BASELINE
+    count = results.fixed[0].metrics["parameters"] / 1e6
+    runs = f"means over {main['runs']} runs" if main["runs"] > 1 else "one run"
+    shown = LOST if "quantisers" in frames else COMPARISON
+    found = [
+        Card(
+            "What did it cost?",
+            f"{_change(main)} points of top-1",
+            f"{baseline['top1']:.2f} % before, {main['top1']:.2f} % after; {runs}.",
+            shown,
+        ),
+        Card(
+            "What did it save?",
+            f"{baseline['megabytes']:.1f} → {main['megabytes']:.2f} MB",
+            f"{count:.1f} million weights, {main['unique']:.0f} values, {main['entropy']:.2f} bits a weight.",
+            shown,
+        ),
+    ]
+    if "claims" in frames:
+        theirs = frames["claims"][frames["claims"]["source"] != OURS]
+        held, failed, open_ = (int((theirs["verdict"] == verdict).sum()) for verdict in (HOLDS, FAILS, UNDECIDED))
+        answer = f"{held} of {held + failed + open_} claims hold"
+        more = f"{failed} {'does' if failed == 1 else 'do'} not, {open_} not decided by these runs."
+        found.append(Card("Does the paper hold?", answer, more, CLAIMS))
+    return [*found, Card("How do I use it?", "One line of Python", "", USE, code=f'wfn.load("{results.file}")')]
+
+
+def _main(settings: Settings, frames: Mapping[str, pd.DataFrame]) -> pd.Series:
+    """The row of the main setting: means over its runs."""
+    table = frames["comparison"]
+    return table[(table["delta"] == settings.delta) & (table["alpha"] == settings.alpha)].iloc[0]
+
+
+def _change(row: pd.Series) -> str:
+    """A row's change of top-1 and its spread, if it has one; what is rounded to nothing is no loss."""
+    change = f"{row['drop']:+z.2f}"
+    return change if pd.isna(row["drop_spread"]) else f"{change} ± {row['drop_spread']:.2f}"

@@ -1,0 +1,101 @@
+"""The start page over the reports of all profiles: what was measured where, and the claims side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.base.results import SETTINGS, read_json, reading
+from pipeline.report.claims import HOLDS, OURS, UNMEASURED
+from pipeline.report.formats import Table, glossary
+from pipeline.report.page import Chapter, Glossary, Section, page
+
+PAGE = "index.html"
+COLUMNS = ["top1", "top1_spread", "drop", "drop_spread", "megabytes", "megabytes_spread", "ratio", "unique", "entropy"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the report of a profile says: its settings, the row of its main setting, and its claims if it has any."""
+
+    profile: str
+    settings: Mapping[str, Any]
+    main: Mapping[str, Any]
+    claims: pd.DataFrame | None
+
+
+def start_page(reports: Path) -> bytes:
+    """The page over every report in a folder."""
+    found = [_read(path.parent) for path in sorted(reports.glob(f"*/{PAGE}"))]
+    measured = pd.DataFrame([_line(report) for report in found])
+    links = [f"{report.profile}/{PAGE}" for report in found]
+    sections = [
+        Section(
+            "What was measured where",
+            "One line for each profile, at the setting of its stage fix. Each leads to its page.",
+            Table(measured, ("profile", "top1", "drop", "megabytes", "unique", "held"), links=links),
+        )
+    ]
+    claims = _side_by_side(found)
+    if len(claims):
+        note = "What was measured, and the verdict; empty where a profile does not measure it."
+        sections.append(Section("The paper's claims", note, Table(claims)))
+    meanings = Section("What the columns mean", "In the order of their first use.", Glossary(glossary([measured])))
+    headline = " ".join(_sentence(report) for report in found if report.claims is not None)
+    chapters = [Chapter("Results", sections), Chapter("Reference", [meanings])]
+    return page("Weight fixing: what was measured", headline, chapters=chapters).encode()
+
+
+def _read(folder: Path) -> Report:
+    settings = read_json(folder / SETTINGS)
+    path, claims = folder / "comparison.csv", folder / "claims.csv"
+    with reading(path):
+        table = pd.read_csv(path)
+        main = table[(table["delta"] == settings["delta"]) & (table["alpha"] == settings["alpha"])].iloc[0]
+    with reading(claims):
+        found = pd.read_csv(claims) if claims.exists() else None
+    return Report(folder.name, settings, main.to_dict(), found)
+
+
+def _line(report: Report) -> dict[str, Any]:
+    runs = report.main.get("runs", 1)
+    return {
+        "profile": f"{report.profile}, {f'n = {runs}' if runs > 1 else 'one run'}",
+        "model": report.main["model"],
+        "data": report.settings["data"]["name"],
+        "delta": report.main["delta"],
+        "alpha": report.main["alpha"],
+        **{name: report.main.get(name) for name in COLUMNS},
+        "held": "" if report.claims is None else "{} of {}".format(*_held(report.claims)),
+    }
+
+
+def _held(claims: pd.DataFrame) -> tuple[int, int]:
+    """How many of the paper's claims hold, of those that were measured."""
+    verdicts = claims.loc[claims["source"] != OURS, "verdict"]
+    return int((verdicts == HOLDS).sum()), int((verdicts != UNMEASURED).sum())
+
+
+def _sentence(report: Report) -> str:
+    assert report.claims is not None
+    held, measured = _held(report.claims)
+    return f"On {report.settings['data']['name']} with {report.main['model']}, {held} of {measured} claims hold."
+
+
+def _side_by_side(reports: list[Report]) -> pd.DataFrame:
+    """One row for each claim, one column for each profile that has claims."""
+    columns = {
+        report.profile: report.claims.set_index("claim").apply(_said, axis="columns")
+        for report in reports
+        if report.claims is not None
+    }
+    return pd.DataFrame(columns).fillna("").rename_axis("claim").reset_index()
+
+
+def _said(claim: pd.Series) -> str:
+    figure = "" if pd.isna(claim["measured"]) else f" ({claim['measured']:.3g} {claim['unit']})"
+    return f"{claim['verdict']}{figure}"
