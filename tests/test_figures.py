@@ -81,7 +81,7 @@ def test_the_four_panels():
 def test_the_layers_up_to_here_are_drawn_as_union_and_as_sum(layers):
     picture = layerwise(layers)
     panel = axes_of(picture)["Values up to here"]
-    assert legend_of(panel) == ["distinct (union)", "sum of counts, as the paper has it"]
+    assert legend_of(panel) == ["union", "sum, as in the paper"]
     assert [line.get_xdata().tolist() for line in panel.get_lines()] == [[3, 4, 4], [3, 4, 6]]
     assert picture.says.startswith("From input (top) to output, 3 parameters. conv.weight has the most values, 3;")
 
@@ -136,15 +136,16 @@ def test_every_method_is_a_series_and_every_row_has_its_name(compared):
     assert [text.get_text() for text in left.texts][:2] == ["0.12", "0.40"]
 
 
-def test_the_front_is_said_and_labelled(compared):
+def test_the_front_is_said_and_bold(compared):
     picture = accuracy_against_size(compared, 1000)
     assert picture.says == (
-        "Nothing is smaller and at least as accurate than these, the front: halves: 0.12 MB, 96.00 % · "
+        "Nothing is both smaller and as accurate as these, the front, in bold: halves: 0.12 MB, 96.00 % · "
         "WFN, δ 0.015, α 0.4: 0.40 MB, 97.00 % · WFN, δ 0.01, α 0.4: 0.45 MB, 97.70 % · "
         "WFN, δ 0.0075, α 0.4: 0.50 MB, 98.25 %."
     )
-    texts = axes_of(picture)["Both, and the front"].texts
-    assert [text.get_text() for text in texts] == ["", "δ 0.015, α 0.4", "δ 0.01, α 0.4", "δ 0.0075, α 0.4"]
+    labels = axes_of(picture)["What is lost"].get_yticklabels()
+    bold = [label.get_text().replace("\n", ", ") for label in labels if label.get_fontweight() == "bold"]
+    assert bold == ["halves, ", "WFN, δ 0.015, α 0.4", "WFN, δ 0.01, α 0.4", "WFN, δ 0.0075, α 0.4"]
 
 
 def test_nine_panels(explored):
@@ -155,7 +156,7 @@ def test_nine_panels(explored):
     first = panels["Top-1 by α"].containers[0].lines[0]
     assert first.get_xdata().tolist() == [0, 0.4]
     assert first.get_ydata().tolist() == pytest.approx([91.1, 91.5])
-    assert panels["Top-1 by α"].get_ylim() == panels["Top-1 by change"].get_ylim()
+    assert panels["Top-1 by α"].get_ylim() == panels["Top-1 by δ"].get_ylim()
     assert picture.says == (
         "At δ = 0.02, α from 0 to 0.4 changes the entropy by -0.40 bits; at α = 0.4, δ from 0.01 to 0.02 changes it by "
         "+0.00 bits and top-1 by +1.00 points."

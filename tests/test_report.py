@@ -348,8 +348,8 @@ def test_the_first_screen_answers_what_a_reader_comes_with(files):
         (
             "what-is-lost-what-is-saved",
             "What did it cost?",
-            "-0.30 ± 0.28 points of top-1",
-            "98.00 % before, 97.70 % after; means over 2 runs.",
+            "-0.30 ± 0.28 points",
+            "Top-1: 98.00 % before, 97.70 % after; means over 2 runs.",
         ),
         (
             "what-is-lost-what-is-saved",

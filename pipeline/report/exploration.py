@@ -27,12 +27,11 @@ class _Across:
 
 @dataclass(frozen=True)
 class _Up:
-    """What panels beside each other share: the y axis from end to end, and the baseline where it has one."""
+    """What panels beside each other share: the y axis, and the baseline where it has one."""
 
     column: str
     name: str
     label: str
-    ends: tuple[float, float]
     baseline: float | None = None
 
 
@@ -51,11 +50,10 @@ def exploration(table: pd.DataFrame, test_images: int) -> Picture:
         _Across(as_is, "delta", "δ", "Budget δ", ("alpha", "α")),
         _Across(runs[runs["alpha"].isin(changed["alpha"])], PLACE, "change", "Change to the method", by_delta),
     )
-    top1 = float(baseline["top1"])
     up = (
-        _Up("top1", "Top-1", f"Top-1, % of {test_images:,}", _ends(runs, "top1", top1), top1),
-        _Up("unique", "Values", "Unique values", _ends(runs, "unique")),
-        _Up("entropy", "Entropy", "Entropy, bits", _ends(runs, "entropy")),
+        _Up("top1", "Top-1", f"Top-1, % of {test_images:,}", float(baseline["top1"])),
+        _Up("unique", "Values", "Unique values"),
+        _Up("entropy", "Entropy", "Entropy, bits"),
     )
     panels = [Panel(f"{y.name} by {x.name}", partial(_draw, x=x, y=y)) for y in up for x in across]
     return Picture(panels, columns=len(across), says=_says(as_is))
@@ -75,12 +73,12 @@ def _says(as_is: pd.DataFrame) -> str:
     )
 
 
-def _ends(runs: pd.DataFrame, column: str, *others: float) -> tuple[float, float]:
-    """The ends of an axis with room for all figures, their spreads, and others."""
-    spread = runs[f"{column}_spread"].fillna(0)
-    figures = [*(runs[column] - spread), *(runs[column] + spread), *others]
+def _ends(runs: pd.DataFrame, y: _Up) -> tuple[float, float]:
+    """The ends of an axis with room for all figures of these runs: the same for panels of the same runs."""
+    spread = runs[f"{y.column}_spread"].fillna(0)
+    figures = [*(runs[y.column] - spread), *(runs[y.column] + spread), *([y.baseline] if y.baseline else [])]
     low, high = min(figures), max(figures)
-    if column == "unique":  # a logarithmic axis
+    if y.column == "unique":  # a logarithmic axis
         return max(low, 1) / 1.3, high * 1.3
     room = 0.05 * (high - low) or 1.0
     return low - room, high + room
@@ -100,7 +98,7 @@ def _draw(axes: Axes, x: _Across, y: _Up) -> None:
         axes.axhline(y.baseline, color=INK, linestyle="--", linewidth=1, label="baseline")
     if y.column == "unique":
         logarithmic(axes, "y")
-    axes.set(xlabel=x.label, ylabel=y.label, ylim=y.ends)
+    axes.set(xlabel=x.label, ylabel=y.label, ylim=_ends(x.rows, y))
     if x.column == PLACE:
         axes.set_xticks(range(len(categories)), [each.replace(" ", "\n") for each in categories])
         axes.margins(x=0.3)

@@ -32,7 +32,7 @@ def headline(settings: Settings, frames: Mapping[str, pd.DataFrame]) -> str:
     verdict = next(iter(found.loc[found["claim"].str.startswith(LOSSLESS), "verdict"]), UNMEASURED)
     words = WORDS.get(verdict, f"changes its top-1 by {_change(main)} points in one run")
     return (
-        f"{settings.model.name} on {settings.data.name} {words}: all its weights share {main['unique']:.0f} values, "
+        f"{settings.model.name} on {settings.data.name} {words}. All its weights share {main['unique']:.0f} values, "
         f"{main['entropy']:.2f} bits each, and its file is {main['ratio']:.1f} times smaller."
     )
 
@@ -47,8 +47,8 @@ def cards(settings: Settings, results: Results, frames: Mapping[str, pd.DataFram
     found = [
         Card(
             "What did it cost?",
-            f"{_change(main)} points of top-1",
-            f"{baseline['top1']:.2f} % before, {main['top1']:.2f} % after; {runs}.",
+            f"{_change(main)} points",
+            f"Top-1: {baseline['top1']:.2f} % before, {main['top1']:.2f} % after; {runs}.",
             shown,
         ),
         Card(

@@ -21,8 +21,9 @@ from pipeline.report.style import (
     short,
 )
 
+FURTHEST = 12  # parameters
 ROW, MOST_ROWS = 0.15, 80  # inches of a row with a parameter's name; of more rows only some have theirs
-CUMULATIVE = {"cumulative_unique": "distinct (union)", "cumulative_sum": "sum of counts, as the paper has it"}
+CUMULATIVE = {"cumulative_unique": "union", "cumulative_sum": "sum, as in the paper"}
 
 
 def layerwise(table: pd.DataFrame) -> Picture:
@@ -47,19 +48,20 @@ def layerwise(table: pd.DataFrame) -> Picture:
 
 
 def what_changed(distribution: pd.DataFrame, moved: pd.DataFrame, layers: pd.DataFrame) -> Picture:
-    """Weights before and after, how far they moved relative to their size, and the same per parameter.
+    """Weights before and after, how far they moved relative to their size, and which parameters moved furthest.
 
     The frames are those of `weights.distribution`, `weights.moved` and `weights.layerwise`.
     """
     most = layers.iloc[layers["moved"].argmax()]
     half = moved["distance"].iloc[int((moved["share"] < 0.5).sum())] if moved["share"].iloc[-1] >= 0.5 else None
     median = "" if half is None else f"Half of the weights moved by less than {half:.2g} of their size. "
-    per_layer = partial(_bars, table=layers, column="moved", label="Median relative distance")
+    furthest = layers.nlargest(FURTHEST, "moved")
+    per_layer = partial(_bars, table=furthest, column="moved", label="Median relative distance")
     return Picture(
         panels=[
             Panel("Distribution", partial(_distribution, table=distribution)),
             Panel("Distance moved", partial(_moved, table=moved)),
-            Panel("Distance moved, by parameter", per_layer, _height(layers)),
+            Panel("Parameters that moved furthest", per_layer),
         ],
         columns=3,
         says=f"{median}{most['parameter']} moved furthest, its median weight by {most['moved']:.2f}.",
