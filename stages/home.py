@@ -15,7 +15,7 @@ from pipeline.base.results import (
 )
 from pipeline.base.settings import load_settings
 from pipeline.packing.packing import pack_run
-from pipeline.report.document import report_files
+from pipeline.report.document import PAGE, page_alone
 from pipeline.report.results import Results, with_size
 from stages.common.cli import Out, Runs, run
 from stages.common.commit import commit
@@ -35,8 +35,8 @@ def home(runs: Runs = None, out: Out = None) -> None:
         pack_run(few, card, staging / NETWORK)
         trained, few = with_size(trained, None), with_size(few, staging / NETWORK)
         results = Results([trained], [few], made, card, out / NETWORK, commit())
-        write_files(staging, report_files(settings, results) | {METRICS: to_json(headline(trained, few))})
-    print(f"home: open {out / 'index.html'}")
+        write_files(staging, page_alone(settings, results) | {METRICS: to_json(headline(trained, few))})
+    print(f"home: open {out / PAGE}")
 
 
 def headline(trained: Run, few: Run) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from pipeline.base.rates import FOLDER
 from pipeline.base.results import CARD, Run, read_json, read_run, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.packing.names import packed_name
-from pipeline.report.document import report_files
-from pipeline.report.overview import PAGE, start_page
+from pipeline.report.document import PAGE, report_files
+from pipeline.report.overview import start_page
 from pipeline.report.results import Results, with_size
 from stages.common import folders
 from stages.common.cli import Out, Packed, Runs, run
@@ -58,7 +58,7 @@ def report(
     write_files(out, report_files(settings, results, up=f"../{PAGE}" if own else ""))
     if own:
         write_files(REPORTS, {PAGE: start_page(REPORTS)})
-    print(f"report: open {out / 'index.html'}")
+    print(f"report: open {out / PAGE}")
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def test_the_best_of_a_column_is_marked_and_what_its_spread_does_not_tell_from_i
         }
     )
     found = strong(Table(frame, compared=frame["method"] != "Baseline"))
-    assert found == [[], ["<strong>98.30 ± 0.25</strong>", "<strong>98.10</strong>"], ["<strong>3.00</strong>"], []]
+    assert found == [[], ["<strong>98.00 ± 0.50</strong>", "<strong>98.30 ± 0.25</strong>", "<strong>98.10</strong>"], ["<strong>3.00</strong>"], []]
     assert strong(Table(frame)) == [[]] * 4
     equal = frame.assign(top1=98.0, top1_spread=None)
     assert strong(Table(equal, compared=equal["method"] != "Baseline"))[1] == []

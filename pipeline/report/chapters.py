@@ -33,7 +33,7 @@ TABLES = (
 # The columns of a table that are always in sight; all of them where nothing is said.
 NETWORKS = ("method", "top1", "drop", "megabytes", "unique")
 FIRST = {
-    "claims": ("claim", "measured", "least", "unit", "verdict"),
+    "claims": ("claim", "verdict", "measured", "least", "unit"),
     "comparison": NETWORKS,
     "quantisers": NETWORKS,
     "exploration": ("method", "top1", "drop", "entropy", "unique"),
@@ -100,7 +100,7 @@ def _notes(settings: Settings, results: Results, frames: Mapping[str, pd.DataFra
     setting = f"δ = {settings.delta:g}, α = {settings.alpha:g}, seed {settings.seed}"
     means = (
         "Means over n runs with different seeds, ± their standard deviation; a change is counted from the baseline of "
-        "the same seed. Strong: the best of a column, and what lies within its spread."
+        "the same seed. Strong: the best of a column, and what the spreads do not tell from it."
         if frames["comparison"]["runs"].max() > 1
         else "One run of each."
     )

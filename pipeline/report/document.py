@@ -20,6 +20,7 @@ from pipeline.report.results import Results
 from pipeline.report.rounds import rounds
 from pipeline.report.style import Picture, render
 
+PAGE = "index.html"
 # Frames for a figure, not to be read as a table.
 DRAWN_ONLY = {"distribution", "moved", "rounds", "values"}
 
@@ -28,10 +29,7 @@ def report_files(settings: Settings, results: Results, up: str = "") -> dict[str
     """Every file of the report, name -> content. up: address of the start page, for a link."""
     frames = _frames(settings, results)
     pictures = _pictures(results, frames)
-    title = f"Weight fixing: {settings.model.name} on {settings.data.name}"
-    parts = chapters(settings, results, frames, pictures)
-    content = page(title, headline(settings, frames), cards(settings, results, frames), parts, up)
-    texts = {"index.html": content}
+    texts = {PAGE: _page(settings, results, frames, pictures, up)}
     for name, frame in frames.items():
         texts[f"{name}.csv"] = to_csv(frame).decode()
         if name not in DRAWN_ONLY:
@@ -40,6 +38,20 @@ def report_files(settings: Settings, results: Results, up: str = "") -> dict[str
     summary = {METRICS: to_json(_summary(frames["comparison"])), SETTINGS: to_json(settings.model_dump(mode="json"))}
     drawn = {f"{name}.{kind}": file for name, picture in pictures.items() for kind, file in render(picture).items()}
     return drawn | {name: text.encode() for name, text in texts.items()} | summary
+
+
+def page_alone(settings: Settings, results: Results) -> dict[str, bytes]:
+    """The page as the only file, which holds all its tables and figures."""
+    frames = _frames(settings, results)
+    return {PAGE: _page(settings, results, frames, _pictures(results, frames)).encode()}
+
+
+def _page(
+    settings: Settings, results: Results, frames: dict[str, pd.DataFrame], pictures: dict[str, Picture], up: str = ""
+) -> str:
+    title = f"Weight fixing: {settings.model.name} on {settings.data.name}"
+    first = headline(settings, frames), cards(settings, results, frames)
+    return page(title, *first, chapters(settings, results, frames, pictures), up)
 
 
 def _frames(settings: Settings, results: Results) -> dict[str, pd.DataFrame]:

@@ -84,7 +84,7 @@ def _latex(text: str) -> str:
 def to_html(table: Table) -> str:
     """A table as HTML, numbers formatted and aligned; cells carry what they are to be sorted by.
 
-    The first column names the rows. The best of a column, and what lies within its spread, is strong.
+    The first column names the rows. The best of a column, and what the spreads do not tell from it, is strong.
     """
     frame = table.frame
     cells = texts(frame)
@@ -120,14 +120,14 @@ def _class(values: pd.Series, on_demand: bool) -> str:
 
 
 def _best(frame: pd.DataFrame, name: str, compared: pd.Series | None) -> NDArray[np.bool_]:
-    """Whether each row has the best figure of a column, or one that is no further from it than that one's spread."""
-    best = column(name).best
+    """Whether each row has the best figure of a column, or one no further from it than the spread of either."""
+    best, spread = column(name).best, f"{name}{SPREAD}"
     if compared is None or not best or frame.loc[compared, name].nunique() < 2:
         return np.zeros(len(frame), bool)
     values = frame[name].where(compared).to_numpy(float) * (1 if best == "max" else -1)
+    spreads = np.nan_to_num(frame[spread].to_numpy(float)) if spread in frame else np.zeros(len(frame))
     at = np.nanargmax(values)
-    spread = np.nan_to_num(frame[f"{name}{SPREAD}"].to_numpy(float)[at]) if f"{name}{SPREAD}" in frame else 0.0
-    found: NDArray[np.bool_] = values >= values[at] - spread
+    found: NDArray[np.bool_] = values >= values[at] - np.maximum(spreads, spreads[at])
     return found
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 
 from pipeline.base.results import SETTINGS, read_json, reading
 from pipeline.report.claims import HOLDS, OURS, UNMEASURED
+from pipeline.report.document import PAGE
 from pipeline.report.formats import Table, glossary
 from pipeline.report.page import Chapter, Glossary, Section, page
 
-PAGE = "index.html"
 COLUMNS = ["top1", "top1_spread", "drop", "drop_spread", "megabytes", "megabytes_spread", "ratio", "unique", "entropy"]
 
 
