@@ -172,7 +172,11 @@ def test_no_line_between_categories(explored):
 
 def overlapping(axes):
     """Pairs of an axes' texts - labels of ticks, annotations - that cover each other."""
-    texts = [*axes.get_xticklabels(), *axes.get_yticklabels(), *axes.texts]
+    texts = list(axes.texts)
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
+        texts += [label for place, label in ticks if low <= place <= high]
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text().strip()]
     return [
         (one, other)

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 
 import pytest
@@ -48,3 +49,17 @@ def test_make_ui_opens_on_the_runs_of_the_profile(ui, tmp_path):
         axes = page.locator(".axis-title")
         axes.first.wait_for()
         assert axes.all_text_contents()[-1] == "top1"
+
+
+def test_a_run_leads_to_the_page_of_results(ui, clone, tmp_path):
+    """From its description, to the page among the files of the report's run."""
+    database = sqlite3.connect(f"file:{clone / 'mlflow.db'}?mode=ro", uri=True)
+    query = (
+        "select run_uuid, experiment_id from runs join tags using (run_uuid) where key = 'dvc.stage' and value = 'fix'"
+    )
+    (run, experiment), *_ = database.execute(query)
+    with browser_page(tmp_path, viewport={"width": 1600, "height": 900}) as page:
+        page.goto(f"{ui.partition('#')[0]}#/experiments/{experiment}/runs/{run}")
+        page.get_by_role("link", name="page of results").click()
+        page.wait_for_url("**/artifacts/index.html")
+        page.frame_locator("iframe").get_by_text("What did it save?").wait_for()

@@ -46,7 +46,8 @@ def test_own_pictures(clone, shell, hub_with_weights):
     assert "150 training images and 50 test images in 2 classes" in page
     assert 'network = wfn.load("home/own/network.wfn")' in html.unescape(page)
     assert ".writing-" not in page
-    assert {"comparison", "provenance"} <= {path.stem for path in (clone / "home/own").glob("*.csv")}
+    assert {path.name for path in (clone / "home/own").iterdir()} == {"index.html", "metrics.json", "network.wfn"}
+    assert {"comparison.csv", "provenance.csv"} <= set(re.findall(r'download="([^"]+)"', page))
     metrics = json.loads((clone / "home/own/metrics.json").read_text())
     network = wfn.load(clone / "home/own/network.wfn")
     assert network.classes == ["digit 0", "digit 1"]

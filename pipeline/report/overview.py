@@ -15,7 +15,8 @@ from pipeline.report.document import PAGE
 from pipeline.report.formats import Table, glossary
 from pipeline.report.page import Chapter, Glossary, Section, page
 
-COLUMNS = ["top1", "top1_spread", "drop", "drop_spread", "megabytes", "megabytes_spread", "ratio", "unique", "entropy"]
+MEASURED = ["top1", "top1_spread", "drop", "drop_spread", "megabytes", "megabytes_spread", "ratio", "unique", "entropy"]
+COLUMNS = ["profile", "model", "data", "delta", "alpha", *MEASURED, "held"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Report:
 def start_page(reports: Path) -> bytes:
     """The page over every report in a folder."""
     found = [_read(path.parent) for path in sorted(reports.glob(f"*/{PAGE}"))]
-    measured = pd.DataFrame([_line(report) for report in found])
+    measured = pd.DataFrame([_line(report) for report in found], columns=COLUMNS)
     links = [f"{report.profile}/{PAGE}" for report in found]
     sections = [
         Section(
@@ -69,7 +70,7 @@ def _line(report: Report) -> dict[str, Any]:
         "data": report.settings["data"]["name"],
         "delta": report.main["delta"],
         "alpha": report.main["alpha"],
-        **{name: report.main.get(name) for name in COLUMNS},
+        **{name: report.main.get(name) for name in MEASURED},
         "held": "" if report.claims is None else "{} of {}".format(*_held(report.claims)),
     }
 
