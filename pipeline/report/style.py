@@ -10,15 +10,20 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Any, Literal
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogFormatter, LogLocator
 from matplotlib.transforms import offset_copy
+from PIL import Image
 
 INK, SOFT, LINE, PAPER = "#1b1f24", "#57606a", "#d0d7de", "#ffffff"
 # On white, then on a dark page. The first ones are Okabe and Ito's: distinct for the colour-blind; their lightness
@@ -40,6 +45,9 @@ COLOURS = tuple(BOTH)[:7]
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo")
 MARKERS = "os^DvP*X"
 WIDTH, HEIGHT = 3.6, 2.9  # inches of a panel, which has room on a phone
+DPI, POINTS = 150, 72  # an inch
+SVG = "http://www.w3.org/2000/svg"
+ElementTree.register_namespace("", SVG)
 STYLE: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": SOFT,
@@ -49,13 +57,13 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.titlecolor": INK,
     "axes.titlesize": 10,
-    "figure.constrained_layout.use": True,
     "font.size": 9,
     "grid.color": LINE,
     "grid.linewidth": 0.6,
     "hatch.linewidth": 0.4,
     "legend.fontsize": 8,
     "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "weight-fixing",
     "text.color": INK,
     "text.parse_math": False,  # names may have dollars in them
@@ -74,6 +82,47 @@ class Panel:
     draw: Callable[[Axes], None]
     height: float = HEIGHT
 
+    @cached_property
+    def figure(self) -> Figure:
+        """Drawn, with everything in its place, which takes the longest."""
+        with mpl.rc_context(STYLE):
+            layout = ConstrainedLayoutEngine()
+            figure = Figure(figsize=(WIDTH, self.height), facecolor="none", layout=layout)
+            axes = figure.add_subplot(facecolor="none")
+            self.draw(axes)
+            axes.set_title(self.title)
+            layout.execute(figure)
+        figure.set_layout_engine("none")
+        return figure
+
+    @cached_property
+    def _vectors(self) -> bytes:
+        content = io.BytesIO()
+        with mpl.rc_context(STYLE):
+            self.figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+        return content.getvalue()
+
+    def svg(self, name: str) -> Element:
+        """As an SVG element; name: for its ids, which no other panel of the same page has."""
+        root = ElementTree.fromstring(self._vectors)
+        for metadata in root.findall("{*}metadata"):
+            root.remove(metadata)
+        for element in root.iter():
+            for key, value in list(element.attrib.items()):
+                if key.endswith("}href"):
+                    del element.attrib[key]
+                    element.set("href", f"#{name}-{value.removeprefix('#')}")
+                else:
+                    element.set(key, f"{name}-{value}" if key == "id" else value.replace("url(#", f"url(#{name}-"))
+        return root
+
+    def pixels(self) -> Image.Image:
+        """On white."""
+        content = io.BytesIO()
+        with mpl.rc_context(STYLE):
+            self.figure.savefig(content, format="png", dpi=DPI, facecolor=PAPER)
+        return Image.open(content)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -88,39 +137,45 @@ def render(picture: Picture) -> dict[str, bytes]:
     """All panels on white as "svg" and "png", without a date or a version: the same figure gives the same bytes."""
     columns = picture.columns
     rows = [picture.panels[first : first + columns] for first in range(0, len(picture.panels), columns)]
-    heights = [max(panel.height for panel in row) for row in rows]
-    with mpl.rc_context(STYLE | {"svg.fonttype": "path"}):
-        figure = Figure(figsize=(WIDTH * columns, sum(heights)))
-        grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
-        for i, panel in enumerate(picture.panels):
-            _draw(panel, figure.add_subplot(grid[divmod(i, columns)]))
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # it has its places, which takes the longest
-        return {kind: _saved(figure, kind) for kind in ("svg", "png")}
+    tops = [*accumulate((max(panel.height for panel in row) for row in rows), initial=0.0)]
+    places = [(panel, WIDTH * x, tops[y]) for y, row in enumerate(rows) for x, panel in enumerate(row)]
+    size = WIDTH * columns, tops[-1]
+    return {"svg": _vectors(places, size), "png": _pixels(places, size)}
+
+
+Places = Sequence[tuple[Panel, float, float]]  # with the inches from the left and from the top
+
+
+def _vectors(places: Places, size: tuple[float, float]) -> bytes:
+    width, height = (POINTS * each for each in size)
+    root = Element(f"{{{SVG}}}svg", viewBox=f"0 0 {width:g} {height:g}", width=f"{width:g}pt", height=f"{height:g}pt")
+    root.append(Element(f"{{{SVG}}}rect", width="100%", height="100%", fill=PAPER))
+    for i, (panel, left, top) in enumerate(places):
+        part = panel.svg(f"panel-{i}")
+        root.append(part)
+        part.attrib |= {"x": f"{POINTS * left:g}", "y": f"{POINTS * top:g}"}
+        part.attrib |= {side: part.attrib[side].removesuffix("pt") for side in ("width", "height")}
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _pixels(places: Places, size: tuple[float, float]) -> bytes:
+    whole = Image.new("RGB", (round(DPI * size[0]), round(DPI * size[1])), PAPER)
+    for panel, left, top in places:
+        whole.paste(panel.pixels(), (round(DPI * left), round(DPI * top)))
+    content = io.BytesIO()
+    whole.save(content, format="png")
+    return content.getvalue()
 
 
 def inline(panel: Panel, name: str) -> str:
     """A panel as an SVG element for the page, in its colours, and with text that is text; name: for its ids."""
-    with mpl.rc_context(STYLE | {"svg.fonttype": "none"}):
-        figure = Figure(figsize=(WIDTH, panel.height), facecolor="none")
-        _draw(panel, figure.add_subplot(facecolor="none"))
-        root = ElementTree.fromstring(_saved(figure, "svg"))
-    for parent in root.iter():
-        for child in [child for child in parent if child.tag.endswith("}metadata")]:
-            parent.remove(child)
+    root = panel.svg(name)
     for element in root.iter():
-        for key, value in list(element.attrib.items()):
-            if key == "id":
-                element.set(key, f"{name}-{value}")
-            elif key.endswith("}href"):
-                del element.attrib[key]
-                element.set("href", f"#{name}-{value.removeprefix('#')}")
-            else:
-                element.set(key, _in_page(value, name))
-    for size in ("width", "height"):
-        del root.attrib[size]
+        for key, value in element.attrib.items():
+            element.set(key, _in_page(value))
+    for side in ("width", "height"):
+        del root.attrib[side]
     root.attrib |= {"role": "img", "aria-label": panel.title}
-    ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -154,20 +209,7 @@ def _variable(colour: str) -> str:
     return names.get(colour, f"--c{list(BOTH).index(colour)}")
 
 
-def _in_page(value: str, name: str) -> str:
-    """The value of an SVG attribute, with the page's colours and font, and the ids of this panel."""
+def _in_page(value: str) -> str:
+    """The value of an SVG attribute with the page's colours and font."""
     value = re.sub("|".join(BOTH), lambda found: f"var({_variable(found[0])})", value)
-    value = re.sub(r"(font: [^']*)'[^;]*", r"\1system-ui, sans-serif", value)
-    return value.replace("url(#", f"url(#{name}-")
-
-
-def _draw(panel: Panel, axes: Axes) -> None:
-    panel.draw(axes)
-    axes.set_title(panel.title)
-
-
-def _saved(figure: Figure, kind: str) -> bytes:
-    content = io.BytesIO()
-    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    figure.savefig(content, format=kind, dpi=150, metadata=metadata)
-    return content.getvalue()
+    return re.sub(r"(font: [^']*)'[^;]*", r"\1system-ui, sans-serif", value)
