@@ -60,6 +60,6 @@ def test_a_run_leads_to_the_page_of_results(ui, clone, tmp_path):
     (run, experiment), *_ = database.execute(query)
     with browser_page(tmp_path, viewport={"width": 1600, "height": 900}) as page:
         page.goto(f"{ui.partition('#')[0]}#/experiments/{experiment}/runs/{run}")
-        page.get_by_role("link", name="page of results").click()
-        page.wait_for_url("**/artifacts/index.html")
-        page.frame_locator("iframe").get_by_text("What did it save?").wait_for()
+        with page.context.expect_page() as opened:
+            page.get_by_role("link", name="page of results").click()
+        opened.value.frame_locator("iframe").get_by_text("What did it save?").wait_for()
