@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
-from pipeline.report.formats import Table, to_html
+from pipeline.report.formats import Table, shown, to_html
 from pipeline.report.packed import packed_section
 from pipeline.report.style import Picture, inline, variables
 
@@ -93,7 +93,7 @@ class Chapter:
 
 def page(title: str, headline: str, cards: Iterable[Card] = (), chapters: Sequence[Chapter] = (), up: str = "") -> str:
     """The whole page. All text is escaped. up: address of the page over all, where there is one."""
-    shown = [chapter for chapter in chapters if chapter.sections]
+    chapters = [chapter for chapter in chapters if chapter.sections]
     return PAGE.substitute(
         title=html.escape(title),
         headline=html.escape(headline),
@@ -102,8 +102,8 @@ def page(title: str, headline: str, cards: Iterable[Card] = (), chapters: Sequen
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script=(HERE / "page.js").read_text(encoding="utf-8"),
         cards=_cards(cards),
-        contents=_contents(shown),
-        chapters="\n".join([*map(_chapter, shown), packed_section()]),
+        contents=_contents(chapters),
+        chapters="\n".join([*map(_chapter, chapters), packed_section()]),
     )
 
 
@@ -121,13 +121,13 @@ def link(heading: str) -> str:
 
 
 def _cards(cards: Iterable[Card]) -> str:
-    shown = [
+    entries = [
         f'<div><dt><a href="#{anchor(card.section)}">{html.escape(card.question)}</a></dt>'
         f'<dd class="answer">{html.escape(card.answer)}</dd>'
         f"<dd>{f'<code>{html.escape(card.code)}</code>' if card.code else html.escape(card.more)}</dd></div>"
         for card in cards
     ]
-    return f'<dl class="cards">{"".join(shown)}</dl>' if shown else ""
+    return f'<dl class="cards">{"".join(entries)}</dl>' if entries else ""
 
 
 def _contents(chapters: Sequence[Chapter]) -> str:
@@ -189,4 +189,4 @@ def _body(section: Section) -> str:
 
 
 def _hides(table: Table) -> bool:
-    return bool(table.first) and len(table.first) < len(table.frame.columns)
+    return bool(table.first) and len(table.first) < len(shown(table.frame))

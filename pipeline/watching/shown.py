@@ -23,7 +23,7 @@ HEADLINE = {
 }
 COLUMNS = (
     *("metrics.`top1`", "metrics.`values`", "metrics.`entropy`", "params.`bits`", "params.`delta`", "params.`alpha`"),
-    *("params.`method`", "params.`seed`", "attributes.`Duration`"),
+    *("params.`method`", "params.`seed`", "attributes.`Duration`", "tags.`dvc.stage`"),
 )
 VIEW = "results"
 
