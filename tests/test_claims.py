@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from test_report import BASELINES, FIXED, QUANTISED, fixing, run, small_run
+from report_runs import BASELINES, FIXED, QUANTISED, fixing, run, small_run
 
 from pipeline.base.errors import InputError
 from pipeline.base.rates import candidates, chosen, together
