@@ -45,6 +45,12 @@ def test_one_line_for_each_profile_leads_to_its_page(reports):
     assert f"On mnist5k with resnet18, {held} of {measured} claims hold." in text
 
 
+def test_a_report_without_a_page_leads_to_its_table(reports):
+    (reports / "second" / "index.html").unlink()
+    links = re.findall(r'<th scope="row"><a href="([^"]+)">', start_page(reports).decode())
+    assert links == ["first/index.html", "second/comparison.md"]
+
+
 def test_claims_stand_side_by_side(reports):
     content = (REPORT / "claims.csv").read_text()
     (reports / "second" / "claims.csv").write_text(content.replace("within 0.3 points", "within 1 point"))

@@ -15,15 +15,20 @@ from pipeline.report.document import PAGE
 from pipeline.report.formats import Table, glossary
 from pipeline.report.page import Chapter, Glossary, Section, page
 
+TABLE = "comparison"
 MEASURED = ["top1", "top1_spread", "drop", "drop_spread", "megabytes", "megabytes_spread", "ratio", "unique", "entropy"]
 COLUMNS = ["profile", "model", "data", "delta", "alpha", *MEASURED, "held"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the report of a profile says: its settings, the row of its main setting, and its claims if it has any."""
+    """What the report of a profile says: its settings, the row of its main setting, and its claims if it has any.
+
+    shown: the file to be read, the table where an older version has left no page.
+    """
 
     profile: str
+    shown: str
     settings: Mapping[str, Any]
     main: Mapping[str, Any]
     claims: pd.DataFrame | None
@@ -31,13 +36,14 @@ class Report:
 
 def start_page(reports: Path) -> bytes:
     """The page over every report in a folder."""
-    found = [_read(path.parent) for path in sorted(reports.glob(f"*/{PAGE}"))]
+    found = [_read(path.parent) for path in sorted(reports.glob(f"*/{TABLE}.csv"))]
     measured = pd.DataFrame([_line(report) for report in found], columns=COLUMNS)
-    links = [f"{report.profile}/{PAGE}" for report in found]
+    links = [f"{report.profile}/{report.shown}" for report in found]
     sections = [
         Section(
             "What was measured where",
-            "One line for each profile, at the setting of its stage fix. Each leads to its page.",
+            "One line for each profile, at the setting of its stage fix. It leads to the page, or to the table where "
+            "an older version made the report.",
             Table(measured, ("profile", "top1", "drop", "megabytes", "unique", "held"), links=links),
         )
     ]
@@ -53,13 +59,14 @@ def start_page(reports: Path) -> bytes:
 
 def _read(folder: Path) -> Report:
     settings = read_json(folder / SETTINGS)
-    path, claims = folder / "comparison.csv", folder / "claims.csv"
+    path, claims = folder / f"{TABLE}.csv", folder / "claims.csv"
+    shown = PAGE if (folder / PAGE).exists() else f"{TABLE}.md"
     with reading(path):
         table = pd.read_csv(path)
         main = table[(table["delta"] == settings["delta"]) & (table["alpha"] == settings["alpha"])].iloc[0]
     with reading(claims):
         found = pd.read_csv(claims) if claims.exists() else None
-    return Report(folder.name, settings, main.to_dict(), found)
+    return Report(folder.name, shown, settings, main.to_dict(), found)
 
 
 def _line(report: Report) -> dict[str, Any]:
