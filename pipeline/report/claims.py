@@ -82,6 +82,12 @@ def verdict(figure: Figure, least: float) -> str:
     return UNDECIDED
 
 
+def tally(claims: pd.DataFrame) -> tuple[int, int, int]:
+    """How many of the paper's own claims, of a table as `claims` makes it, hold, do not hold, and are not decided."""
+    verdicts = claims.loc[claims["source"] != OURS, "verdict"]
+    return int((verdicts == HOLDS).sum()), int((verdicts == FAILS).sum()), int((verdicts == UNDECIDED).sum())
+
+
 def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], explored: pd.DataFrame) -> pd.DataFrame:
     """One row per claim: its source, what was measured and over how many runs, what it asks for at least, the verdict.
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from pipeline.base.settings import Settings
-from pipeline.report.claims import FAILS, HOLDS, LOSS, LOSSLESS, OURS, UNDECIDED, UNMEASURED
+from pipeline.report.claims import FAILS, HOLDS, LOSS, LOSSLESS, UNDECIDED, UNMEASURED, tally
 from pipeline.report.page import Card
 from pipeline.report.results import Results
-from pipeline.report.tables import BASELINE
+from pipeline.report.tables import BASELINE, row_at
 
 CLAIMS, LOST, COMPARISON, USE = (
     "What the paper claims, what was measured here",
@@ -59,18 +59,15 @@ def cards(settings: Settings, results: Results, frames: Mapping[str, pd.DataFram
         ),
     ]
     if "claims" in frames:
-        theirs = frames["claims"][frames["claims"]["source"] != OURS]
-        held, failed, open_ = (int((theirs["verdict"] == verdict).sum()) for verdict in (HOLDS, FAILS, UNDECIDED))
-        answer = f"{held} of {held + failed + open_} claims hold"
-        more = f"{failed} {'does' if failed == 1 else 'do'} not, {open_} not decided by these runs."
+        held, failed, undecided = tally(frames["claims"])
+        answer = f"{held} of {held + failed + undecided} claims hold"
+        more = f"{failed} {'does' if failed == 1 else 'do'} not, {undecided} not decided by these runs."
         found.append(Card("Does the paper hold?", answer, more, CLAIMS))
     return [*found, Card("How do I use it?", "One line of Python", "", USE, code=f'wfn.load("{results.file}")')]
 
 
 def _main(settings: Settings, frames: Mapping[str, pd.DataFrame]) -> pd.Series:
-    """The row of the main setting: means over its runs."""
-    table = frames["comparison"]
-    return table[(table["delta"] == settings.delta) & (table["alpha"] == settings.alpha)].iloc[0]
+    return row_at(frames["comparison"], settings.delta, settings.alpha)
 
 
 def _change(row: pd.Series) -> str:

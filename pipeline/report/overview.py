@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from pipeline.base.results import SETTINGS, read_json, reading
-from pipeline.report.claims import HOLDS, OURS, UNMEASURED
+from pipeline.report.claims import tally
 from pipeline.report.document import PAGE
 from pipeline.report.formats import Table, glossary
 from pipeline.report.page import Chapter, Glossary, Section, page
+from pipeline.report.tables import row_at
 
 TABLE = "comparison"
 MEASURED = ["top1", "top1_spread", "drop", "drop_spread", "megabytes", "megabytes_spread", "ratio", "unique", "entropy"]
@@ -62,8 +63,7 @@ def _read(folder: Path) -> Report:
     path, claims = folder / f"{TABLE}.csv", folder / "claims.csv"
     shown = PAGE if (folder / PAGE).exists() else f"{TABLE}.md"
     with reading(path):
-        table = pd.read_csv(path)
-        main = table[(table["delta"] == settings["delta"]) & (table["alpha"] == settings["alpha"])].iloc[0]
+        main = row_at(pd.read_csv(path), settings["delta"], settings["alpha"])
     with reading(claims):
         found = pd.read_csv(claims) if claims.exists() else None
     return Report(folder.name, shown, settings, main.to_dict(), found)
@@ -78,20 +78,19 @@ def _line(report: Report) -> dict[str, Any]:
         "delta": report.main["delta"],
         "alpha": report.main["alpha"],
         **{name: report.main.get(name) for name in MEASURED},
-        "held": "" if report.claims is None else "{} of {}".format(*_held(report.claims)),
+        "held": "" if report.claims is None else _held(report.claims),
     }
 
 
-def _held(claims: pd.DataFrame) -> tuple[int, int]:
+def _held(claims: pd.DataFrame) -> str:
     """How many of the paper's claims hold, of those that were measured."""
-    verdicts = claims.loc[claims["source"] != OURS, "verdict"]
-    return int((verdicts == HOLDS).sum()), int((verdicts != UNMEASURED).sum())
+    counts = tally(claims)
+    return f"{counts[0]} of {sum(counts)}"
 
 
 def _sentence(report: Report) -> str:
     assert report.claims is not None
-    held, measured = _held(report.claims)
-    return f"On {report.settings['data']['name']} with {report.main['model']}, {held} of {measured} claims hold."
+    return f"On {report.settings['data']['name']} with {report.main['model']}, {_held(report.claims)} claims hold."
 
 
 def _side_by_side(reports: list[Report]) -> pd.DataFrame:

@@ -54,6 +54,11 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(method=[", ".join(part for part in each if part) for each in parts])
 
 
+def row_at(comparison: pd.DataFrame, delta: float, alpha: float) -> pd.Series:
+    """The row of a setting in a table as `comparison` makes it: means over its runs."""
+    return comparison[(comparison["delta"] == delta) & (comparison["alpha"] == alpha)].iloc[0]
+
+
 def footnoted(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The table with its sources as numbers, and these sources in the order of their numbers, from 1."""
     sources = list(dict.fromkeys(table["source"]))
