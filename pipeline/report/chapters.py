@@ -61,13 +61,16 @@ def chapters(
         Chapter("The result", [*those(claims=CLAIMS, accuracy_size=LOST), _use(results)]),
         Chapter(
             "Networks beside each other",
-            those(
-                quantisers="WFN against other methods",
-                comparison=COMPARISON,
-                published="Beside the published figures",
-                published_same="Published for this data set and model",
-                exploration="How the settings act",
-            ),
+            [
+                *those(
+                    quantisers="WFN against other methods",
+                    comparison=COMPARISON,
+                    published="Beside the published figures",
+                    published_same="Published for this data set and model",
+                    exploration="How the settings act",
+                ),
+                *_explored(settings, frames),
+            ],
         ),
         Chapter(
             "Inside the fixed network",
@@ -148,6 +151,12 @@ def _tabled(heading: str, note: str, name: str, frame: pd.DataFrame) -> Section:
     if "runs" in frame and "method" in frame:
         frame = named(frame)
     return Section(heading, note, Table(frame, FIRST.get(name, ()), compared), numbers, footnotes)
+
+
+def _explored(settings: Settings, frames: Mapping[str, pd.DataFrame]) -> list[Section]:
+    """The table behind the figure on the settings, where they were explored."""
+    name, note = "exploration", f"{settings.explore.model} on {settings.data.name}."
+    return [_tabled("The settings in numbers", note, name, frames[name])] if name in frames else []
 
 
 def _use(results: Results) -> Section:
