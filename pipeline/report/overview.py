@@ -31,7 +31,7 @@ class Report:
     profile: str
     shown: str
     settings: Mapping[str, Any]
-    main: Mapping[str, Any]
+    main: pd.Series
     claims: pd.DataFrame | None
 
 
@@ -66,7 +66,7 @@ def _read(folder: Path) -> Report:
         main = row_at(pd.read_csv(path), settings["delta"], settings["alpha"])
     with reading(claims):
         found = pd.read_csv(claims) if claims.exists() else None
-    return Report(folder.name, shown, settings, main.to_dict(), found)
+    return Report(folder.name, shown, settings, main, found)
 
 
 def _line(report: Report) -> dict[str, Any]:
