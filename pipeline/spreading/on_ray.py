@@ -1,0 +1,116 @@
+"""Ray as the engine: on this machine alone, or on the cluster that an address names."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+import ray
+from ray.exceptions import RayError
+from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from pipeline.base.errors import InputError
+from pipeline.base.settings import Settings
+from pipeline.spreading import cell as on_the_worker
+from pipeline.spreading.cell import Cell, News, Outcome, Source, differences, work
+from pipeline.spreading.engine import needs_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
+RETRIES = 3  # of a cell whose machine is lost; one that fails is not made again
+MEMORY = 1.5e9  # bytes that a cell may take
+MOMENT = 0.5  # seconds
+THREAD = ThreadPoolExecutor(1)
+
+
+def _apart(method: Callable[P, T]) -> Callable[P, T]:
+    """Have the engine's thread do it: a signal that arrives inside of Ray's C code would be lost there."""
+
+    @functools.wraps(method)
+    def called(*arguments: P.args, **options: P.kwargs) -> T:
+        return THREAD.submit(method, *arguments, **options).result()
+
+    return called
+
+
+class OnRay:
+    """Cells as tasks: Ray has them wait for each other and for free cores, and makes those again that it loses."""
+
+    @_apart
+    def __init__(self, settings: Settings, address: str | None) -> None:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        ray.cloudpickle.register_pickle_by_value(on_the_worker)
+        place: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
+        try:
+            ray.init(**place, log_to_driver=False, logging_level=logging.CRITICAL)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(f"--address {address}: {_line(error)}") from None
+        self._machines = [each for each in ray.nodes() if each["Alive"] and each["Resources"].get("CPU")]
+        needs = needs_of(settings, gpus=any("GPU" in each["Resources"] for each in self._machines))
+        cores = needs.cores or min(each["Resources"]["CPU"] for each in self._machines)
+        self._options = {"num_cpus": cores, "num_gpus": needs.gpus, "memory": MEMORY, "max_retries": RETRIES}
+        self._queue = Queue(actor_options={"num_cpus": 0})
+        self._tasks: dict[Any, str] = {}
+
+    @_apart
+    def refusals(self, source: Source) -> list[str]:
+        """Asks every machine that has cores."""
+        asked = []
+        for machine in self._machines:
+            there = NodeAffinitySchedulingStrategy(machine["NodeID"], soft=False)
+            asked.append(ray.remote(differences).options(num_cpus=0, scheduling_strategy=there).remote(source))
+        return [*filter(None, ray.get(asked))]
+
+    @_apart
+    def start(self, source: Source, cells: Sequence[Cell], waits: Mapping[str, set[str]]) -> None:
+        """Every cell is given the outcomes of those that it waits for."""
+        made: dict[str, Any] = {}
+        common = ray.put(source)
+        make = ray.remote(lambda source, cell, queue, *before: work(source, cell, queue.put_nowait, before))
+        for cell in cells:
+            before = [made[each] for each in waits[cell.stage]]
+            made[cell.stage] = make.options(**self._options).remote(common, cell, self._queue, *before)
+        self._tasks = {task: stage for stage, task in made.items()}
+
+    @_apart
+    def news(self) -> Sequence[News | Outcome]:
+        """Of each task once that it has ended."""
+        return self._news()
+
+    def _news(self) -> Sequence[News | Outcome]:
+        ended, _ = ray.wait([*self._tasks], num_returns=len(self._tasks), timeout=MOMENT)
+        outcomes = [self._outcome(task) for task in ended]
+        try:
+            return [*self._queue.get_nowait_batch(self._queue.qsize()), *outcomes]
+        except RayError as error:
+            raise InputError(f"Ray has lost its queue of news: {_line(error)}; the same command goes on") from None
+
+    def _outcome(self, task: Any) -> Outcome:
+        stage = self._tasks.pop(task)
+        try:
+            return ray.get(task)
+        except RayError as error:
+            return Outcome(stage, error=_line(error))
+
+    @_apart
+    def stop(self) -> None:
+        """Ray interrupts every task; each has its stage stop, which keeps a checkpoint."""
+        for task in self._tasks:
+            ray.cancel(task, recursive=False)
+        while self._tasks:
+            self._news()
+
+    @_apart
+    def close(self) -> None:
+        """A machine of its own ends; a cluster goes on."""
+        ray.shutdown()
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error, some of which have none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
