@@ -46,12 +46,13 @@ ORDER = (
         "test_wrong_input.py",
     ),
     "test_mlflow_page.py",
+    "test_spread.py",
 )
 # Processes, compilers and installations: `make check` leaves them out.
 SLOW = (
     *("test_scale.py", "test_benchmarks.py", "test_wheel.py", "test_resume.py", "test_library.py", "test_tracking.py"),
     *("test_export.py", "test_format.py", "test_hub_packed.py", "test_packed_page.py", "test_served.py"),
-    *("test_mlflow_faults.py", "test_mlflow_server.py"),
+    *("test_mlflow_faults.py", "test_mlflow_server.py", "test_spread.py"),
 )
 
 
