@@ -1,5 +1,6 @@
-# `make home` makes one network to take home, `make repro` reproduces the results, `make check` checks the code in a
-# minute, `make test` all of it, the pipeline included. Each sets up what it needs.
+# `make home` makes one network to take home, `make repro` reproduces the results, `make paper` the paper's tables on
+# ImageNet, `make check` checks the code in a minute, `make test` all of it, the pipeline included. Each sets up what it
+# needs.
 
 UV_VERSION := 0.13.9
 UV ?= $(shell command -v uv || echo .tools/bin/uv)
@@ -11,7 +12,7 @@ RUN = $(UV) run --frozen
 
 PYTEST = OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: home repro check test lint format ui
+.PHONY: home repro paper check test lint format ui
 
 # One network of few values, its packed file and its page: of the profile that params.yaml names, or of your own pictures,
 # with PICTURES=folder (a folder in it for every class) and MODEL=name of a timm model.
@@ -22,6 +23,11 @@ home: .venv
 repro: .venv
 	@$(RUN) python -m stages.repro
 	@echo "Results: open reports/*/index.html; runs in MLflow: make ui"
+
+# The paper's two tables on ImageNet, in IMAGENET=folder (train and val in it, a folder for every class in both). Further:
+# MINI=10, the first ten images of each class only; NETWORKS=resnet18,resnet50; SEEDS=3, runs of each.
+paper: .venv
+	@$(RUN) python -m stages.paper
 
 # Without the tests that need a finished `make repro`, and without other slow ones; fewer random examples.
 check: .venv lint

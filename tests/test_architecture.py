@@ -20,7 +20,7 @@ ROOMS = (
     *("wfn.method", "wfn.stem", "wfn.picture", "wfn.packed", "wfn", "wfn.files", "wfn.export", "wfn.hub", "wfn.cli"),
     *("pipeline.base", "pipeline.watching", "pipeline.data", "pipeline.network", "pipeline.training"),
     *("pipeline.measuring", "pipeline.fixing", "pipeline.methods", "pipeline.comparing"),
-    *("pipeline.packing", "pipeline.report", "pipeline.ahead", "pipeline.spreading"),
+    *("pipeline.packing", "pipeline.report", "pipeline.ahead", "pipeline.paper", "pipeline.spreading"),
     *("stages.common", "stages"),
 )
 LOOKING_ON = "pipeline.watching"

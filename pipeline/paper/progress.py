@@ -1,0 +1,64 @@
+"""What is there of a network so far: its finished runs, as the report of a profile has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.base.results import METRICS, Run, read_run
+from pipeline.base.settings import Settings
+from pipeline.report.results import with_size
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the plan.
+
+    settings: of the work on it; None where none was begun. made: its finished runs by their DVC stage, in the order of
+    the pipeline. missing: stages whose runs are not there. page: its report, once all are there.
+    """
+
+    name: str
+    settings: Settings | None = None
+    made: Mapping[str, Run] | None = None
+    missing: tuple[str, ...] = ()
+    page: Path | None = None
+
+    @property
+    def runs(self) -> Mapping[str, Run]:
+        """Those that are finished."""
+        return self.made or {}
+
+    def of(self, *kinds: str) -> list[Run]:
+        """Finished runs of these kinds of stages."""
+        return [run for stage, run in self.runs.items() if stage.partition("@")[0] in kinds]
+
+    @property
+    def baselines(self) -> list[Run]:
+        """One for every seed."""
+        return self.of("pretrain", "baselines")
+
+    @property
+    def fixed(self) -> list[Run]:
+        """By WFN, with every delta and seed."""
+        return self.of("fix", "repeats", "sweep")
+
+    @property
+    def quantised(self) -> list[Run]:
+        """By APoT, one for every seed."""
+        return self.of("quantise")
+
+
+def finished(folder: Path, packed: Path | None) -> Run | None:
+    """A run whose metrics say the bytes of its packed file as well; None where it is not finished.
+
+    packed: None for a float network, which has none. NaN bytes where the file is not there yet.
+    """
+    if not (folder / METRICS).exists():
+        return None
+    run = read_run(folder)
+    if packed is not None and not packed.exists():
+        return replace(run, metrics=run.metrics | {"packed_bytes": math.nan})
+    return with_size(run, packed)

@@ -1,0 +1,115 @@
+"""Where the networks of the paper are made: for each a folder of its own in the clone, with the same code and graph.
+
+It is to DVC a repository with the cache of the clone: what is made there has no part in the clone's params.yaml and
+dvc.lock, and is not made again by anything that asks DVC for the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import yaml
+
+from pipeline.base.results import write_files
+from pipeline.base.settings import Settings, load_settings
+from pipeline.base.settings.reading import PARAMS_FILE, PROFILES
+from pipeline.paper.plan import PROFILE, Files, Plan
+
+FOLDER = Path(".paper")
+FOLDERS = ("wfn", "pipeline", "stages", "profiles", "paper")
+GRAPH = (Path("dvc.yaml"), Path(".dvcignore"))
+RESULTS = ("runs", "packed", "home", "reports")
+OWN = PROFILES / f"{PROFILE}.yaml"
+CONFIG = """[core]
+    analytics = false
+    check_update = false
+    no_scm = true
+[cache]
+    dir = {cache}
+"""
+LOOKS_EVERY = 0.5  # seconds
+
+
+def place_of(plan: Plan, network: str) -> Path:
+    """The folder in which a network of the plan is made, in the clone."""
+    return FOLDER / plan.images / network
+
+
+def settings_in(place: Path) -> Settings | None:
+    """The settings that the work there was begun with; None where none was."""
+    if not (place / PARAMS_FILE).exists():
+        return None
+    return load_settings(place / PARAMS_FILE, place / PROFILES)
+
+
+def furnish(place: Path, clone: Path, files: Files) -> None:
+    """Bring code and settings of the clone there.
+
+    Where that changes anything, results that lie there are put away: DVC gets those that still hold out of its cache.
+    """
+    own = {PARAMS_FILE: files.params, OWN: files.profile}
+    texts = {name: yaml.safe_dump(dict(values), sort_keys=False).encode() for name, values in own.items()}
+    if _code(place) | texts != _code(clone) | texts or any(_content(place / name) != texts[name] for name in texts):
+        for folder in (*RESULTS, *FOLDERS):
+            shutil.rmtree(place / folder, ignore_errors=True)
+        for folder in FOLDERS:  # with what Python has compiled, which goes by the files' times
+            shutil.copytree(clone / folder, place / folder)
+        for name in GRAPH:
+            shutil.copy2(clone / name, place / name)
+        for name, content in texts.items():
+            write_files((place / name).parent, {name.name: content})
+    if not (place / ".dvc" / "config").exists():
+        cache = subprocess.run(["dvc", "cache", "dir"], cwd=clone, check=True, capture_output=True, text=True).stdout
+        config = CONFIG.format(cache=cache.strip())
+        write_files(place / ".dvc", {"config": config.encode()})
+
+
+def _code(clone: Path) -> dict[Path, bytes | None]:
+    """Every file that may decide a result, but for what Python keeps beside it."""
+    found = [path for folder in FOLDERS for path in (clone / folder).rglob("*") if "__pycache__" not in path.parts]
+    return {path.relative_to(clone): path.read_bytes() for path in found if path.is_file()} | {
+        name: _content(clone / name) for name in GRAPH
+    }
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def make(place: Path, clone: Path) -> int:
+    """Have all that is out of date there made, by the command of `make repro`; returns its exit code.
+
+    Checkpoints, downloads and MLflow's store are the clone's. Broken off, it ends the stages first, with their newest
+    state kept.
+    """
+    environment = os.environ | {"DVC_ROOT": str(clone.resolve())}
+    # `close_fds`: the lock of the clone goes with every process that works in it (pipeline/ahead/turn.py).
+    with subprocess.Popen(
+        [sys.executable, "-m", "stages.repro"], cwd=place, env=environment, close_fds=False
+    ) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            while process.poll() is None:
+                _stop(process.pid)
+                try:
+                    process.wait(LOOKS_EVERY)
+                except subprocess.TimeoutExpired:
+                    continue
+            raise
+
+
+def _stop(number: int) -> None:
+    """Ask the stage that a `dvc` works on to stop, after which that ends by itself; else the process."""
+    try:
+        process = psutil.Process(number)
+        stages = [each for each in process.children() if "DVC_STAGE" in each.environ()]
+        for each in stages or [process]:
+            each.terminate()
+    except psutil.Error:  # has just ended
+        return

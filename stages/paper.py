@@ -1,0 +1,124 @@
+"""Not a stage: the paper's tables on ImageNet (`make paper`), each network made by `make repro` in its own folder."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from pipeline.ahead.forecast import Places
+from pipeline.ahead.obstacles import obstacles
+from pipeline.ahead.turn import take_turn
+from pipeline.base.errors import InputError
+from pipeline.base.results import writable, write_files
+from pipeline.base.settings import Settings, together
+from pipeline.base.settings.plain_yaml import read_yaml
+from pipeline.base.settings.reading import PARAMS_FILE
+from pipeline.packing.names import packed_name
+from pipeline.paper.cost import cost, images_of
+from pipeline.paper.document import document, said
+from pipeline.paper.plan import NETWORKS, Files, Plan, classes_of, experiment, plan
+from pipeline.paper.progress import Network, finished
+from pipeline.paper.workshop import OWN, furnish, make, place_of, settings_in
+from pipeline.report.document import PAGE
+from stages.common import folders
+from stages.common.cli import run
+from stages.common.commit import commit
+from stages.common.folders import PACKED, REPORTS, RUNS
+from stages.report import PUBLISHED
+
+CLONE = Path()
+
+
+def paper(
+    imagenet: Annotated[
+        Path | None, Option(envvar="IMAGENET", help="A folder with train and val, each with a folder a class.")
+    ] = None,
+    networks: Annotated[str, Option(envvar="NETWORKS", help="Of timm, with commas.")] = ",".join(NETWORKS),
+    mini: Annotated[str | None, Option(envvar="MINI", help="Only the first so many images of each class.")] = None,
+    seeds: Annotated[str, Option(envvar="SEEDS", help="How many runs of everything, with different seeds.")] = "1",
+    page: Annotated[bool, Option("--page", help="Only write the page of what is there so far.")] = False,
+) -> None:
+    """Make the networks of the paper's tables, as far as they are not there, and the page of both tables."""
+    asked = plan(networks, mini, seeds)
+    if page:
+        _write_page(asked)
+        return
+    files = _experiments(asked, imagenet)
+    take_turn(CLONE, lambda line: print(line, file=sys.stderr, flush=True))
+    for each in _found(asked):
+        print(said(each), flush=True)
+    for number, (network, own) in enumerate(files.items(), 1):
+        place = place_of(asked, network)
+        print(f"paper: {network}, {number} of {len(files)}, in {place}", flush=True)
+        furnish(place, CLONE, own)
+        try:
+            code = make(place, CLONE)
+        finally:
+            _write_page(asked)
+        if code:
+            raise InputError(f"{network}: failed, as said above; the same command goes on from what is finished")
+
+
+def _experiments(asked: Plan, imagenet: Path | None) -> dict[str, Files]:
+    """Settings by network, after what would stop them and what they cost was said."""
+    root, classes = classes_of(imagenet)
+    writable(REPORTS)
+    given = Files(read_yaml(PARAMS_FILE), read_yaml(OWN))
+    files = {network: experiment(given, asked, network, root) for network in asked.networks}
+    settings = {network: each.settings(f"{PARAMS_FILE} with {OWN}") for network, each in files.items()}
+    wrong = dict.fromkeys(problem for each in settings.values() for problem in obstacles(each, []))
+    if wrong:
+        raise InputError(together([each.replace("model.name", "NETWORKS", 1) for each in wrong]))
+    works = {network: _work(asked, network, each) for network, each in settings.items()}
+    parameters = [_parameters(each.for_classes(len(classes))) for each in settings.values()]
+    for line in cost(asked, works, images_of(root, classes, asked.mini), parameters):
+        print(line, flush=True)
+    return files
+
+
+def _work(asked: Plan, network: str, settings: Settings) -> tuple[Settings, list[str], Places]:
+    place, profile = place_of(asked, network), settings.profile
+    stages = [each.stage for each in folders.all_runs(settings)]
+    return settings, stages, Places(OWN, place / RUNS / profile, place / REPORTS / profile)
+
+
+def _parameters(settings: Settings) -> int:
+    from pipeline.network.build import build  # torch and timm, after all that can be said without them
+
+    return sum(each.numel() for each in build(settings.model.without_weights(), settings.seed).parameters())
+
+
+def _found(asked: Plan) -> list[Network]:
+    """What is there of every network so far."""
+    return [_network(place_of(asked, name), name) for name in asked.networks]
+
+
+def _network(place: Path, name: str) -> Network:
+    settings = settings_in(place)
+    if settings is None:
+        return Network(name)
+    wanted = folders.all_runs(settings)
+    packed = place / PACKED / settings.profile
+    runs = {
+        each.stage: finished(
+            place / RUNS / settings.profile / each.folder,
+            None if folders.is_float(each, settings) else packed / packed_name(each.folder),
+        )
+        for each in wanted
+    }
+    made = {stage: run for stage, run in runs.items() if run is not None}
+    page = place / REPORTS / settings.profile / PAGE
+    missing = tuple(stage for stage, run in runs.items() if run is None)
+    return Network(name, settings, made, missing, page if page.exists() and not missing else None)
+
+
+def _write_page(asked: Plan) -> None:
+    """Whatever is there so far; the last line on the terminal says of how few images, if it is."""
+    out = REPORTS / ("paper" if asked.mini is None else f"paper-{asked.images}")
+    write_files(out, document(asked, _found(asked), PUBLISHED, commit()))
+    print(f"paper: open {out / PAGE}{f' ({asked.mark})' if asked.mark else ''}", flush=True)
+
+
+if __name__ == "__main__":
+    run(paper)
