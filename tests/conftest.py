@@ -37,6 +37,7 @@ if os.environ.get("CI"):
 ORDER = (
     "test_readme_settings.py",
     *("test_scale.py", "test_export.py", "test_benchmarks.py", "test_resume.py", "test_wheel.py"),
+    "test_paper.py",
     *(
         "test_readme_pictures.py",
         "test_repro.py",
@@ -51,6 +52,7 @@ ORDER = (
 # Processes, compilers and installations: `make check` leaves them out.
 SLOW = (
     *("test_scale.py", "test_benchmarks.py", "test_wheel.py", "test_resume.py", "test_library.py", "test_tracking.py"),
+    "test_paper.py",
     *("test_export.py", "test_format.py", "test_hub_packed.py", "test_packed_page.py", "test_served.py"),
     *("test_mlflow_faults.py", "test_mlflow_server.py", "test_spread.py"),
 )

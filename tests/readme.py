@@ -10,8 +10,9 @@ COMMANDS = [
 ]
 # What test_take_home.py runs: the command is installed with the package, not in the environment of a clone.
 HOME = [command for command in COMMANDS if command.startswith("wfn ")]
+PAPER = "make paper IMAGENET=/data/imagenet"  # test_paper.py
 # What every clone in the tests begins with, what runs the tests, and what test_mlflow_page.py starts.
-ELSEWHERE = {"make repro", "make home", ". .venv/bin/activate", "make test", "make ui", *HOME}
+ELSEWHERE = {"make repro", "make home", ". .venv/bin/activate", "make test", "make ui", PAPER, *HOME}
 
 
 def block(name: str, page: str = README) -> str:

@@ -24,8 +24,13 @@ HEADINGS = {
     "work": "Every result",
 }
 FIRST = {
-    "table-1": ("model", "method", "setting", "top1", "published_top1", "difference"),
-    "table-2": ("model", "method", "setting", "top1", "entropy", "unique", "megabytes"),
+    "table-1": (
+        *("model", "method", "top1", "published_top1", "difference", "entropy_as_published", "published_entropy"),
+        *("unique_as_published", "published_unique"),
+    ),
+    "table-2": (
+        *("model", "method", "top1", "entropy", "unique", "unique_no_bn", "unique_no_bn_first_last", "megabytes"),
+    ),
     "claims": ("model", "claim", "verdict", "measured", "least", "unit"),
 }
 NOTES = {
@@ -84,6 +89,7 @@ def _section(heading: str, networks: Sequence[Network], name: str, frame: pd.Dat
     sources: list[str] = []
     if name.startswith("table"):
         frame, sources = footnoted(frame)
+        frame = frame.assign(method=frame["method"] + ", " + frame["setting"]).drop(columns="setting")
     pages = {each.name: f"{each.name}.html" for each in networks if each.page is not None}
     links = [pages[each] for each in frame["model"]] if set(frame["model"]) <= pages.keys() else []
     table = Table(frame, FIRST.get(name, ()), links=links)
