@@ -36,8 +36,8 @@ FIRST = {
 NOTES = {
     "table-1": "Entropy and values are counted as the published ones were: without zeros and down-sampling layers "
     "(docs/method.md, section 9). Difference: top-1 measured here less the published.",
-    "table-2": "Of the whole network, every parameter and zeros included; the file is the packed one. No published "
-    "figure stands in the same row to be compared but top-1: published values and bits leave out some weights.",
+    "table-2": "Of the whole network, every parameter and zeros included; the file is the packed one. Published "
+    "top-1 can be compared; published values and bits leave out some weights. Those of APoT are by the WFN paper.",
     "claims": "Of what is there so far. A verdict needs runs with several seeds (SEEDS=3): of a single run none is "
     "made. Settings that the two tables do not need are not run, so some claims are not measured here.",
     "work": "Each is a stage of dvc.yaml, made in a folder of its own.",
