@@ -30,9 +30,9 @@ from pipeline.base.settings.plain_yaml import read_yaml
 from pipeline.paper.cost import cost, images_of
 from pipeline.paper.document import document
 from pipeline.paper.plan import DELTAS, NETWORKS, Files, classes_of, experiment, plan
-from pipeline.paper.progress import Network
+from pipeline.paper.progress import Network, finished
 from pipeline.paper.tables import claims_of, table_1, table_2
-from pipeline.paper.workshop import furnish
+from pipeline.paper.workshop import furnish, settings_in
 from pipeline.report.overview import start_page
 from stages.common import folders
 
@@ -307,6 +307,20 @@ def test_code_that_changes_puts_results_away(given, tmp_path):
     assert not result.exists()
     assert (place / "wfn" / "a.py").read_text() == "# two"
     assert not (place / "stages" / "a.py").exists()
+
+
+def test_what_is_not_whole_is_not_there(tmp_path):
+    """Nothing of it keeps the same command from going on."""
+    assert finished(tmp_path, None) is None
+    (tmp_path / "settings.json").write_text("{}")
+    (tmp_path / "metrics.json").write_text('{"top1": 6')
+    assert finished(tmp_path, None) is None
+    (tmp_path / "metrics.json").write_text('{"top1": 69.5, "float_bytes": 4000}')
+    assert finished(tmp_path, None).metrics["packed_bytes"] == 4000
+    assert math.isnan(finished(tmp_path, tmp_path / "not packed yet.wfn").metrics["packed_bytes"])
+    assert settings_in(tmp_path) is None
+    (tmp_path / "params.yaml").write_text("profile: imagenet\n")
+    assert settings_in(tmp_path) is None
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.base.results import METRICS, Run, read_run
+from pipeline.base.errors import InputError
+from pipeline.base.results import Run, read_run
 from pipeline.base.settings import Settings
 from pipeline.report.results import with_size
 
@@ -52,13 +53,14 @@ class Network:
 
 
 def finished(folder: Path, packed: Path | None) -> Run | None:
-    """A run whose metrics say the bytes of its packed file as well; None where it is not finished.
+    """A run whose metrics say the bytes of its packed file as well; None where it is not there as a whole.
 
     packed: None for a float network, which has none. NaN bytes where the file is not there yet.
     """
-    if not (folder / METRICS).exists():
+    try:
+        run = read_run(folder)
+    except (FileNotFoundError, InputError):  # not made yet; broken off while DVC copied it, which does it again
         return None
-    run = read_run(folder)
     if packed is not None and not packed.exists():
         return replace(run, metrics=run.metrics | {"packed_bytes": math.nan})
     return with_size(run, packed)

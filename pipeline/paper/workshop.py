@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import yaml
 
+from pipeline.base.errors import InputError
 from pipeline.base.results import write_files
 from pipeline.base.settings import Settings, load_settings
 from pipeline.base.settings.reading import PARAMS_FILE, PROFILES
@@ -41,10 +42,13 @@ def place_of(plan: Plan, network: str) -> Path:
 
 
 def settings_in(place: Path) -> Settings | None:
-    """The settings that the work there was begun with; None where none was."""
+    """The settings that the work there was begun with; None where none was, or by a version with other settings."""
     if not (place / PARAMS_FILE).exists():
         return None
-    return load_settings(place / PARAMS_FILE, place / PROFILES)
+    try:
+        return load_settings(place / PARAMS_FILE, place / PROFILES)
+    except InputError:
+        return None
 
 
 def furnish(place: Path, clone: Path, files: Files) -> None:
@@ -52,9 +56,10 @@ def furnish(place: Path, clone: Path, files: Files) -> None:
 
     Where that changes anything, results that lie there are put away: DVC gets those that still hold out of its cache.
     """
-    own = {PARAMS_FILE: files.params, OWN: files.profile}
+    own = {OWN: files.profile, PARAMS_FILE: files.params}
     texts = {name: yaml.safe_dump(dict(values), sort_keys=False).encode() for name, values in own.items()}
     if _code(place) | texts != _code(clone) | texts or any(_content(place / name) != texts[name] for name in texts):
+        (place / PARAMS_FILE).unlink(missing_ok=True)  # comes back last: broken off, this begins anew
         for folder in (*RESULTS, *FOLDERS):
             shutil.rmtree(place / folder, ignore_errors=True)
         for folder in FOLDERS:  # with what Python has compiled, which goes by the files' times
@@ -63,10 +68,8 @@ def furnish(place: Path, clone: Path, files: Files) -> None:
             shutil.copy2(clone / name, place / name)
         for name, content in texts.items():
             write_files((place / name).parent, {name.name: content})
-    if not (place / ".dvc" / "config").exists():
-        cache = subprocess.run(["dvc", "cache", "dir"], cwd=clone, check=True, capture_output=True, text=True).stdout
-        config = CONFIG.format(cache=cache.strip())
-        write_files(place / ".dvc", {"config": config.encode()})
+    cache = subprocess.run(["dvc", "cache", "dir"], cwd=clone, check=True, capture_output=True, text=True).stdout
+    write_files(place / ".dvc", {"config": CONFIG.format(cache=cache.strip()).encode()})
 
 
 def _code(clone: Path) -> dict[Path, bytes | None]:
