@@ -116,7 +116,11 @@ def _network(place: Path, name: str) -> Network:
 def _write_page(asked: Plan) -> None:
     """Whatever is there so far; the last line on the terminal says of how few images, if it is."""
     out = REPORTS / ("paper" if asked.mini is None else f"paper-{asked.images}")
-    write_files(out, document(asked, _found(asked), PUBLISHED, commit()))
+    found = _found(asked)
+    write_files(out, document(asked, found, PUBLISHED, commit()))
+    for each in found:
+        if each.page is None:  # that of an earlier run, whose results are being made again
+            (out / f"{each.name}.html").unlink(missing_ok=True)
     print(f"paper: open {out / PAGE}{f' ({asked.mark})' if asked.mark else ''}", flush=True)
 
 

@@ -4,6 +4,7 @@ To the end on a folder that is made up: 20 classes with WordNet ids, and the net
 """
 
 import dataclasses
+import html
 import io
 import math
 import os
@@ -238,11 +239,15 @@ def test_the_page_of_what_is_there_so_far(networks):
     assert "resnet50,WFN,delta 0.01,not measured yet" in files["table-1.csv"].decode()
 
 
-def test_a_trial_is_marked_everywhere(networks):
+def test_a_trial_is_marked_everywhere(networks, tmp_path):
     asked = plan("resnet18,resnet50", "10", "1")
     assert asked.mark == "10 images a class: not ImageNet's accuracy"
-    files = document(asked, networks, PUBLISHED, "0123abcd")
-    page = files["index.html"].decode().replace("&#x27;", "'")
+    (tmp_path / "own.html").write_text("<title>resnet18</title><h1>resnet18</h1>")
+    measured = dataclasses.replace(networks[0], page=tmp_path / "own.html")
+    files = document(asked, [measured, networks[1]], PUBLISHED, "0123abcd")
+    own = html.unescape(files["resnet18.html"].decode())
+    assert own == f"<title>resnet18 ({asked.mark})</title><h1>resnet18 ({asked.mark})</h1>"
+    page = html.unescape(files["index.html"].decode())
     assert f"<title>Weight fixing: the paper's tables on ImageNet ({asked.mark})</title>" in page
     for heading in re.findall(r"<h3>(.*?)</h3>", page)[:4]:
         assert asked.mark in heading
@@ -409,7 +414,7 @@ def test_from_the_folder_to_the_page(project, imagenet):
     assert "resnet18 is measured." in page
     assert "not measured yet" not in page
     assert 'href="resnet18.html"' in page
-    assert "resnet18.tv_in1k on imagenet" in (out / "resnet18.html").read_text()
+    assert "resnet18.tv_in1k on imagenet (3 images a class" in (out / "resnet18.html").read_text()
     one, two = tables(project)
     assert len(two) == 5
     assert set(two["Images a class"]) == {3}

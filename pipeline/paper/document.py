@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,11 +55,17 @@ def document(plan: Plan, networks: Sequence[Network], published: Path, commit: s
         "work": work(networks),
     }
     frames = {name: marked(frame, plan) for name, frame in frames.items()}
-    files = {f"{each.name}.html": each.page.read_bytes() for each in networks if each.page is not None}
+    files = {f"{each.name}.html": _own_page(each.page, plan) for each in networks if each.page is not None}
     files[PAGE] = _page(plan, networks, frames, commit).encode()
     for name, frame in frames.items():
         files[f"{name}.csv"], files[f"{name}.md"] = to_csv(frame), to_markdown(frame).encode()
     return files
+
+
+def _own_page(path: Path, plan: Plan) -> bytes:
+    """The report of a network, whose title does not say yet of how few images it is."""
+    text = path.read_text(encoding="utf-8")
+    return re.sub("(?=</title>|</h1>)", f" ({html.escape(plan.mark)})" if plan.mark else "", text).encode()
 
 
 def _page(plan: Plan, networks: Sequence[Network], frames: dict[str, pd.DataFrame], commit: str) -> str:
