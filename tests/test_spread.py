@@ -16,6 +16,7 @@ from importlib.metadata import version
 import boto3
 import psutil
 import pytest
+import ray
 import slurm_cluster
 from clones import ROOT, clean_environment, edited, files_of, make_clone, run_in
 from moto.server import ThreadedMotoServer
@@ -26,6 +27,7 @@ from pipeline.base.errors import InputError
 from pipeline.spreading import sweep
 from pipeline.spreading.cell import Cell, News, Outcome, Source, differences, release, work
 from pipeline.spreading.engine import Needs, needs_of
+from pipeline.spreading.on_ray import OnRay
 from pipeline.spreading.plan import source_of
 from pipeline.spreading.progress import Progress
 
@@ -272,6 +274,26 @@ def test_progress_says_what_is_done_and_how_long_the_rest_takes(capsys):
         "repeats@1: needs fix",
         "spread: 1 of 3 cells are done, 0 running, 0 waiting, 2 failed",
     ]
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("nonsense", "allowed: host:port of Ray's head, or auto"),
+        ("127.0.0.1:1", "nothing answers there (.*refused); is it Ray's head?"),
+        ("127.0.0.1:66000", "nothing answers there (.*); is it Ray's head?"),
+    ],
+)
+def test_an_address_without_ray_is_named(settings, address, reason):
+    with pytest.raises(InputError, match=f"^--address {address}: {reason.replace('(', '[(]').replace(')', '[)]')}"):
+        OnRay(settings, address)
+
+
+def test_what_no_machine_has_is_said(settings):
+    wanted = settings.hardware.model_copy(update={"threads": 999})
+    with pytest.raises(InputError, match=r"^hardware: a network takes 999 cores and 0 GPUs; no machine has as many$"):
+        OnRay(settings.model_copy(update={"hardware": wanted}), None)
+    ray.shutdown()
 
 
 def test_a_terminal_has_a_table_of_what_is_at_work(monkeypatch, capsys):

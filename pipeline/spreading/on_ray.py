@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 import ray
@@ -25,6 +27,8 @@ T = TypeVar("T")
 RETRIES = 3  # of a cell whose machine is lost; one that fails is not made again
 MEMORY = 1.5e9  # bytes that a cell may take
 MOMENT = 0.5  # seconds
+PATIENCE = 5.0  # seconds for a head to answer
+AUTO = "auto"  # the cluster that this machine is in
 THREAD = ThreadPoolExecutor(1)
 
 
@@ -45,16 +49,23 @@ class OnRay:
     def __init__(self, settings: Settings, address: str | None) -> None:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         ray.cloudpickle.register_pickle_by_value(on_the_worker)
+        if address not in (None, AUTO):
+            _knock(str(address))
         place: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
         try:
             ray.init(**place, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"--address {address}: {_line(error)}") from None
         self._machines = [each for each in ray.nodes() if each["Alive"] and each["Resources"].get("CPU")]
-        needs = needs_of(settings, gpus=any("GPU" in each["Resources"] for each in self._machines))
-        cores = needs.cores or min(each["Resources"]["CPU"] for each in self._machines)
+        resources = [each["Resources"] for each in self._machines]
+        needs = needs_of(settings, gpus=any("GPU" in each for each in resources))
+        cores = needs.cores or min((each["CPU"] for each in resources), default=1)
+        if not any(each["CPU"] >= cores and each.get("GPU", 0) >= needs.gpus for each in resources):
+            raise InputError(f"hardware: a network takes {cores:g} cores and {needs.gpus} GPUs; no machine has as many")
         self._options = {"num_cpus": cores, "num_gpus": needs.gpus, "memory": MEMORY, "max_retries": RETRIES}
-        self._queue = Queue(actor_options={"num_cpus": 0})
+        # On this machine, with which the sweep ends anyway: on another one the queue might be lost alone.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         self._tasks: dict[Any, str] = {}
 
     @_apart
@@ -64,7 +75,11 @@ class OnRay:
         for machine in self._machines:
             there = NodeAffinitySchedulingStrategy(machine["NodeID"], soft=False)
             asked.append(ray.remote(differences).options(num_cpus=0, scheduling_strategy=there).remote(source))
-        return [*filter(None, ray.get(asked))]
+        answers = []
+        for each in asked:
+            with suppress(RayError):  # of a machine that is gone by now
+                answers.append(ray.get(each))
+        return [*filter(None, answers)]
 
     @_apart
     def start(self, source: Source, cells: Sequence[Cell], waits: Mapping[str, set[str]]) -> None:
@@ -109,6 +124,17 @@ class OnRay:
     def close(self) -> None:
         """A machine of its own ends; a cluster goes on."""
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises InputError unless something answers there; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise InputError(f"--address {address}: allowed: host:port of Ray's head, or {AUTO}")
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--address {address}: nothing answers there ({error}); is it Ray's head?") from None
 
 
 def _line(error: Exception) -> str:
