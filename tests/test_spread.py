@@ -16,7 +16,6 @@ from importlib.metadata import version
 import boto3
 import psutil
 import pytest
-import ray
 import slurm_cluster
 from clones import ROOT, clean_environment, edited, files_of, make_clone, run_in
 from moto.server import ThreadedMotoServer
@@ -24,6 +23,7 @@ from ray.cluster_utils import Cluster
 from spread_clone import EACH_ONCE, WHOLE, make_small_clone, noted, whole
 
 from pipeline.base.errors import InputError
+from pipeline.spreading import on_ray as on_ray_module
 from pipeline.spreading import sweep
 from pipeline.spreading.cell import Cell, News, Outcome, Source, differences, release, work
 from pipeline.spreading.engine import Needs, needs_of
@@ -290,11 +290,12 @@ def test_an_address_without_ray_is_named(settings, address, reason):
         OnRay(settings, address)
 
 
-def test_what_no_machine_has_is_said(settings):
-    wanted = settings.hardware.model_copy(update={"threads": 999})
-    with pytest.raises(InputError, match=r"^hardware: a network takes 999 cores and 0 GPUs; no machine has as many$"):
+def test_what_no_machine_has_is_said(settings, monkeypatch):
+    monkeypatch.setattr(on_ray_module.ray, "init", lambda **_: None)
+    monkeypatch.setattr(on_ray_module.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0}}])
+    wanted = settings.hardware.model_copy(update={"threads": 5})
+    with pytest.raises(InputError, match=r"^hardware: a network takes 5 cores and 0 GPUs; no machine has as many$"):
         OnRay(settings.model_copy(update={"hardware": wanted}), None)
-    ray.shutdown()
 
 
 def test_a_terminal_has_a_table_of_what_is_at_work(monkeypatch, capsys):

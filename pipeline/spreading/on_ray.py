@@ -11,6 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
+# Ray reads them when it is imported. Under `uv run` it would send this folder to the workers, and have each begin with
+# `uv run` there; they have what they need, which is asked of them.
+os.environ |= {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+
 import ray
 from ray.exceptions import RayError
 from ray.util.queue import Queue
@@ -47,7 +51,6 @@ class OnRay:
 
     @_apart
     def __init__(self, settings: Settings, address: str | None) -> None:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         ray.cloudpickle.register_pickle_by_value(on_the_worker)
         if address not in (None, AUTO):
             _knock(str(address))
