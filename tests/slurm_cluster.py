@@ -13,7 +13,7 @@ import psutil
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")
 CONFIGURATION = """
 ClusterName=tests
-SlurmctldHost={host}
+SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
