@@ -10,7 +10,7 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.ahead.forecast import epochs_of, seconds_of
+from pipeline.ahead.forecast import expected_seconds
 from pipeline.ahead.side_by_side import Stages, at_once, finds_accelerator, out_of_date, width
 from pipeline.ahead.turn import take_turn
 from pipeline.base.errors import InputError
@@ -43,8 +43,8 @@ def _side_by_side(settings: Settings) -> None:
     needs = out_of_date() if count > 1 else {}
     if width(needs) < 2 or finds_accelerator(settings):
         return
-    epochs = epochs_of(settings, [each.stage for each in folders.all_runs(settings)])
-    seconds = seconds_of(settings, epochs, folders.REPORTS / settings.profile) or {}
+    made = [each.stage for each in folders.all_runs(settings)]
+    seconds = expected_seconds(settings, made, folders.REPORTS / settings.profile)
     failed = Stages(needs, count, seconds).make()
     if failed:
         raise InputError(f"failed, as said above: {', '.join(failed)}; the same command goes on from what is finished")

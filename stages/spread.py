@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from enum import StrEnum
 from importlib import import_module
@@ -12,7 +12,7 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.ahead.forecast import epochs_of, seconds_of
+from pipeline.ahead.forecast import EXPLORE, expected_seconds
 from pipeline.ahead.side_by_side import Stages, out_of_date
 from pipeline.ahead.turn import take_turn
 from pipeline.base.errors import InputError
@@ -25,7 +25,6 @@ from stages.common import folders
 from stages.common.cli import run
 
 DATA = "data"  # is made here: the pictures are here, and every network is trained on them
-EXPLORE = "explore"
 
 
 class Kind(StrEnum):
@@ -58,14 +57,15 @@ def spread(
         if Stages({DATA: set()}, 1, {}).make():
             raise InputError(f"failed, as said above: {DATA}")
         waits = out_of_date()
-    networks = {EXPLORE, *(made.stage for made in folders.all_runs(settings))}
+    made = [each.stage for each in folders.all_runs(settings)]
+    networks = {EXPLORE, *made}
     waits = {stage: before & networks for stage, before in waits.items() if stage in networks}
     if waits:
         source = source_of(commit, remote, folder)
         if remote:
             _push()
         with closing(_engine(engine, settings, address, slurm)) as workers:
-            make_cells(workers, source, waits, _seconds(settings))
+            make_cells(workers, source, waits, expected_seconds(settings, made, folders.REPORTS / settings.profile))
     os.execvp("dvc", ["dvc", "--wait-for-lock", "repro", *(["--pull"] if remote else [])])
 
 
@@ -85,12 +85,6 @@ def _engine(kind: Kind, settings: Settings, address: str, slurm: Sequence[str]) 
     if kind is Kind.slurm:
         return found.OnSlurm(settings, (FOLDER / "jobs").resolve(), slurm)
     return found.OnRay(settings, address if kind is Kind.ray else None)
-
-
-def _seconds(settings: Settings) -> Mapping[str, float]:
-    """What the stages took in the last run here, where there was one."""
-    epochs = epochs_of(settings, [each.stage for each in folders.all_runs(settings)])
-    return seconds_of(settings, epochs, folders.REPORTS / settings.profile) or {}
 
 
 if __name__ == "__main__":

@@ -118,6 +118,11 @@ def seconds_of(settings: Settings, epochs: Mapping[str, int], report: Path) -> d
     return seconds
 
 
+def expected_seconds(settings: Settings, stages: Sequence[str], report: Path) -> dict[str, float]:
+    """The same for every stage that makes the networks `stages`; empty where nothing is known."""
+    return seconds_of(settings, epochs_of(settings, stages), report) or {}
+
+
 def _networks(settings: Settings, stage: str) -> list[str]:
     """What a stage of dvc.yaml makes."""
     names = [*settings.explore_baselines(), *settings.explored()]

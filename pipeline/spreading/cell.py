@@ -104,7 +104,8 @@ def work(source: Source, cell: Cell, tell: Callable[[News], None], before: Seque
 
             far = source.bundle is not None
             reads = {**cell.locked, **{each.stage: each.entry for each in before}}
-            (clone / "dvc.lock").write_text(_yaml({"schema": "2.0", "stages": reads}))
+            # JSON is YAML in which no text can be taken for a number.
+            (clone / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": reads}))
             with _restored(clone, cell.stage, reads) as missing:
                 if missing:
                     dvc("pull" if far else "checkout", "--quiet", *missing)
@@ -204,11 +205,6 @@ def _restored(clone: Path, stage: str, reads: Mapping[str, Any]) -> Iterator[lis
     note.parent.mkdir(exist_ok=True)
     there.pop(stage, None)  # is made anew now
     note.write_text(json.dumps(there | dict(reads)))
-
-
-def _yaml(content: Mapping[str, Any]) -> str:
-    """JSON, which is YAML in which no text can be taken for a number."""
-    return json.dumps(content)
 
 
 def _git(clone: Path, *words: str) -> str:

@@ -20,6 +20,7 @@ from ray.exceptions import RayError
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipeline.ahead.side_by_side import MEMORY
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Settings
 from pipeline.spreading import cell as on_the_worker
@@ -29,7 +30,6 @@ from pipeline.spreading.engine import needs_of
 P = ParamSpec("P")
 T = TypeVar("T")
 RETRIES = 3  # of a cell whose machine is lost; one that fails is not made again
-MEMORY = 1.5e9  # bytes that a cell may take
 MOMENT = 0.5  # seconds
 PATIENCE = 5.0  # seconds for a head to answer
 AUTO = "auto"  # the cluster that this machine is in

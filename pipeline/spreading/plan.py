@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tomllib
 from collections.abc import Collection, Mapping
@@ -13,13 +12,13 @@ from typing import Any
 
 from pipeline.base.errors import InputError
 from pipeline.spreading.cell import Cell, Source, python, release
+from pipeline.watching.place import VARIABLE, place
 
 RESULTS = (":!dvc.lock", ":!reports")  # which a run before this one has left
 # Where a file that Git does not know may decide a result.
 CODE = ("wfn/", "pipeline/", "stages/", "profiles/")
 FOLDER = Path(".dvc", "tmp", "spread")  # in the clone; DVC's own runs of experiments lie beside it
 FAR = Path("~/.cache/weight-fixing")  # on a machine that may have no clone
-STORE = "MLFLOW_TRACKING_URI"
 
 
 def check_committed() -> str:
@@ -61,8 +60,8 @@ def cells_of(waits: Mapping[str, Collection[str]]) -> list[Cell]:
 def source_of(commit: str, remote: bool, folder: Path | None) -> Source:
     """remote: whether results travel over DVC's default remote; else all machines see this clone."""
     clone = Path().resolve()
-    server = os.environ.get(STORE, "")
-    environment = {STORE: server} if server.startswith(("http://", "https://")) else {}
+    store = place()
+    environment = {VARIABLE: store.uri} if store.is_server else {}
     if not remote:
         # Checkpoints, and files that a setting names by a relative path, are those of this clone (base/results.py).
         environment["DVC_ROOT"] = str(clone)
