@@ -119,8 +119,8 @@ def files_of(folder: Path) -> dict[str, str]:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without what the test runner, an outer DVC run or a wish for slow imports put there."""
-    dropped = ("DVC_", "HF_", "MLFLOW_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+    """The environment without what the test runner, an outer make or DVC run or a wish for slow imports put there."""
+    dropped = ("DVC_", "HF_", "MAKE", "MFLAGS", "MLFLOW_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
     return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
 
 

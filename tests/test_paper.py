@@ -12,7 +12,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -360,7 +359,6 @@ def break_off(project, environment, after, number):
         for line in process.stdout:
             said += line
             if re.search(after, line):
-                time.sleep(0.2)  # an epoch is kept after it has said its line
                 os.killpg(process.pid, number)
                 break
         else:

@@ -9,6 +9,12 @@ class DivergedError(InputError):
     """A training, or a network, whose numbers are not finite any more."""
 
 
+def asked_to_stop(error: BaseException) -> BaseException | None:
+    """What a signal's handler has raised, where an error is that, or what compiled code makes of it; else None."""
+    found = error.__cause__ if isinstance(error, SystemError) else error
+    return None if isinstance(found, Exception) else found
+
+
 def first_line(error: Exception) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,9 +1,9 @@
 """Files of a run: written whole or not at all, and read back without torch.
 
 A run folder holds metrics.json (headline numbers), settings.json (what made it), iterations.csv (one row per round or
-epoch), timing.json (seconds, which differ from run to run) and model.safetensors. The baseline's has layers.csv (one
-row per parameter) and examples.png (training pictures as the network sees them) too; that of a network with few values
-has centres.csv (one row per value of a fixed network) or codebooks.csv (the same of any other method's).
+epoch), timing.json (seconds and the machine, which differ from run to run) and model.safetensors. The baseline's has
+layers.csv (one row per parameter) and examples.png (training pictures as the network sees them) too; that of a network
+with few values has centres.csv (one row per value of a fixed network) or codebooks.csv (the same of any other method's).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ METRICS, SETTINGS, TIMING, LAYERS, ITERATIONS, CENTRES, CODEBOOKS, WEIGHTS = (
 class Run:
     """One finished run as its folder tells it; None for a file that such a run does not have.
 
-    seconds: wall time of the work itself, without start-up. images_per_second: of training.
+    seconds: wall time of the work itself, without start-up. images_per_second: of training. machine: that it ran on.
     """
 
     folder: Path
@@ -50,6 +50,7 @@ class Run:
     centres: pd.DataFrame | None
     seconds: float | None = None
     images_per_second: float | None = None
+    machine: Mapping[str, Any] = field(default_factory=dict)
     layers: pd.DataFrame | None = None
 
 
@@ -113,10 +114,10 @@ def to_csv(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
-def timing(seconds: float, images: int, train_seconds: float) -> bytes:
-    """The content of timing.json: wall time, and images per second of training (None where nothing was trained)."""
+def timing(seconds: float, images: int, train_seconds: float, machine: Mapping[str, Any]) -> bytes:
+    """The content of timing.json: wall time, images per second of training (None where there was none), machine."""
     speed = round(images / train_seconds, 1) if train_seconds else None
-    return to_json({"seconds": round(float(seconds), 3), "images_per_second": speed})
+    return to_json({"seconds": round(float(seconds), 3), "images_per_second": speed, "machine": dict(machine)})
 
 
 def read_run(folder: Path) -> Run:
@@ -134,6 +135,7 @@ def read_run(folder: Path) -> Run:
         centres=centres,
         seconds=times.get("seconds"),
         images_per_second=times.get("images_per_second"),
+        machine=times.get("machine", {}),
         layers=layers,
     )
 

@@ -80,13 +80,13 @@ def fix_network(work: Work) -> Fixed:
             f"top-1 {before.top1:.2f} -> {after.top1:.2f}",
             f"{row['seconds']:.1f} s",
         ]
+        work.keep()
         work.progress.say(", ".join(filter(None, [*said, work.progress.left()])))
         if outcome.over_budget:
             work.progress.say(
                 f"{title}: no candidate came within delta_t = {round_.delta:g} of "
                 f"{outcome.over_budget:.2%} of the weights; their values are farther away on average"
             )
-        work.keep()
     return Fixed(rows, list(fixer.parameters), fixer.codebook().numpy(), fixer.usage().numpy())
 
 

@@ -134,7 +134,8 @@ def _notes(settings: Settings, results: Results, frames: Mapping[str, pd.DataFra
         "rates": "The same grid for every method, one run each, on images kept from the training images and with a "
         "seed that is none of the results'. Chosen is the highest top-1; of equal ones the smaller rate.",
         "provenance": f"The report was made at commit {results.commit}. Each result comes from one stage of dvc.yaml "
-        "and is one run in MLflow: `make ui` shows all of them, `make ui KEY=key` one, which leads back to this page.",
+        "and is one run in MLflow: `make ui` shows all of them, `make ui KEY=key` one, which leads back to this page. "
+        "The same settings and seed give the same bits on the same kind of machine only: it stands beside them.",
     }
 
 

@@ -254,7 +254,7 @@ def representation(runs: Sequence[Run], layout: pd.DataFrame) -> pd.DataFrame:
 
 
 def provenance(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """How each result was made, by DVC stage: the settings that tell it apart, and what its work cost.
+    """How each result was made, by DVC stage: the settings that tell it apart, what its work cost, on which machine.
 
     of_plain: images per second as a share of those of the baseline's training, of the same network.
     """
@@ -270,9 +270,9 @@ def provenance(runs: Mapping[str, Run]) -> pd.DataFrame:
             "images_per_second": speed,
             "of_plain": speed / of_baseline if speed and of_baseline else None,
         }
-        rows.append({"stage": stage, **_chosen(run, *keys), **costs, "key": run_key(stage, run)})
+        rows.append({"stage": stage, **_chosen(run, *keys), **costs, "key": run_key(stage, run), **run.machine})
     if small:  # one stage for all of them
-        rows.append({"stage": "explore", "seconds": sum(run.seconds or 0.0 for run in small)})
+        rows.append({"stage": "explore", "seconds": sum(run.seconds or 0.0 for run in small), **small[0].machine})
     return pd.DataFrame(rows).astype({"images_per_second": float, "of_plain": float})
 
 

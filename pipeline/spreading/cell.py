@@ -23,16 +23,27 @@ from typing import Any, NamedTuple
 
 # Of the machine or the engine that began this process, and not for a stage: Lightning would take Slurm's for its own.
 NOT_FOR_STAGES = ("RAY_", "SLURM_", "SBATCH_", "DVC_", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
-# Runs a command and ends with who has started it, however that ends: the pipe to it is closed then.
+# Runs a command, tells what it prints, and ends it once who has asked for it is gone, which closes the pipe to it.
+# Not before the end of what it prints: it may not die of words that nobody reads any more.
 ATTACHED = """
 import os, signal, subprocess, sys, threading
-process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, close_fds=False)
+process = subprocess.Popen(
+    sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    start_new_session=True, close_fds=False,
+)
 def watch():
     os.read(0, 1)
     os.killpg(process.pid, signal.SIGTERM)
 threading.Thread(target=watch, daemon=True).start()
+while words := os.read(process.stdout.fileno(), 65536):
+    try:
+        os.write(1, words)
+    except BrokenPipeError:
+        pass
 sys.exit(process.wait() & 255)
 """
+# Between the two, for Ray kills every child of a worker that ends: a child's child it leaves alone.
+CHILD = ("sh", "-c", '"$@"; exit $?', "sh")
 
 
 @dataclass(frozen=True)
@@ -225,7 +236,7 @@ def _lines_of(command: Sequence[str], clone: Path, environment: Mapping[str, str
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'mlflow.db'}"}
     last = ""
     with subprocess.Popen(
-        [sys.executable, "-c", ATTACHED, *command],
+        [*CHILD, sys.executable, "-c", ATTACHED, *command],
         cwd=clone, env=own | store | {"PATH": path, "PYTHONUNBUFFERED": "1"} | dict(environment),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         pass_fds=[lock],

@@ -22,7 +22,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
-from pipeline.base.errors import first_line
+from pipeline.base.errors import asked_to_stop, first_line
 from pipeline.base.results import repository, write_files
 
 FOLDER = ".ckpt"
@@ -132,10 +132,9 @@ def resumable(fabric: Fabric, settings: Mapping[str, Any], inputs: Sequence[Path
             yield checkpoint
             if fabric.is_global_zero:
                 shutil.rmtree(folder, ignore_errors=True)
-        except Exception:
-            raise
-        except BaseException:  # told to stop
-            checkpoint.save_now()
+        except BaseException as error:
+            if asked_to_stop(error):
+                checkpoint.save_now()
             raise
 
 

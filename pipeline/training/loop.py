@@ -89,8 +89,8 @@ def train(work: Work, plan: Plan) -> list[Row]:
             raise DivergedError(f"{where}: {bad or 'the weights are not finite'}; {_advice(work, plan, good)}")
         _log(work, plan, number, row)
         said = [f"{where}: loss {row['loss']:.4f}", f"training top-1 {top1:.2f}", f"{row['seconds']:.1f} s"]
-        work.progress.say(", ".join([*said, work.progress.left()]))
         work.keep(training.state)
+        work.progress.say(", ".join([*said, work.progress.left()]))
     training.finish_()
     work.trainings[plan.title] = training.rows
     return training.rows

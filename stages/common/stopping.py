@@ -13,6 +13,8 @@ from types import FrameType
 
 import psutil
 
+from pipeline.base.errors import asked_to_stop
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOOKS_EVERY = 1.0  # seconds
 BEGINNERS = {"dvc", "stages.repro"}  # programs
@@ -46,6 +48,11 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, stop)
     try:
         yield
+    except SystemError as error:
+        stopped = asked_to_stop(error)
+        if stopped is None:
+            raise
+        raise stopped from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

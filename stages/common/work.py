@@ -30,6 +30,7 @@ from pipeline.data.recipes import input_settings
 from pipeline.network.build import build
 from pipeline.network.weights import load_weights, weight_bytes
 from pipeline.training.device import launch
+from pipeline.training.machine import machine
 from pipeline.training.work import Work
 
 
@@ -84,7 +85,7 @@ def write_run(out: Path, work: Work, result: Result) -> None:
         WEIGHTS: weight_bytes(work.model),
         METRICS: to_json(result.metrics),
         SETTINGS: to_json(work.job.decides),
-        TIMING: timing(result.seconds, images, result.train_seconds),
+        TIMING: timing(result.seconds, images, result.train_seconds, machine(work.fabric.device)),
         ITERATIONS: to_csv(result.rows),
     }
     write_files(out, files | {name: to_csv(table) for name, table in result.tables.items()})
