@@ -43,6 +43,13 @@ def test_throughput_is_compared_with_plain_training(results):
     assert table.iloc[2][["images_per_second", "of_plain"]].isna().all()
 
 
+def test_the_machine_stands_beside_a_result(results, files):
+    table = tables.provenance(results.made).set_index("stage")
+    assert table.loc["fix", ["host", "threads"]].tolist() == ["far", 2]
+    assert table.loc["pretrain", ["host", "threads"]].isna().all()
+    assert ">far</td>" in files["index.html"].decode()
+
+
 def test_the_page_says_how_the_images_came(files):
     text = files["index.html"].decode()
     assert "mnist5k: 4,000 training images and 1,000 test images in 10 classes, which came as JPEG; PNG" in text

@@ -20,6 +20,15 @@ def work() -> None:
 
 run(work)
 """
+# As Python has it of compiled code in which a signal's handler was run and which has not looked.
+COMPILED = STAGE.replace(
+    "    time.sleep(60)\n",
+    """    try:
+        time.sleep(60)
+    except BaseException as error:
+        raise SystemError("returned a result with an exception set") from error
+""",
+)
 IMPORTING = """
 import time
 import stages
@@ -57,8 +66,9 @@ def started(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_stage_in_one_line(started, number, code):
-    process = started()
+@pytest.mark.parametrize("program", [STAGE, COMPILED], ids=["in Python", "in compiled code"])
+def test_a_signal_ends_a_stage_in_one_line(started, number, code, program):
+    process = started(program)
     process.send_signal(number)
     said = process.communicate(timeout=10)[1]
     assert said == f"stopped by {number.name}: the same command goes on from what is finished\n"

@@ -3,7 +3,7 @@
 A run folder holds metrics.json (headline numbers), settings.json (what made it), iterations.csv (one row per round or
 epoch), timing.json (seconds and the machine, which differ from run to run) and model.safetensors. The baseline's has
 layers.csv (one row per parameter) and examples.png (training pictures as the network sees them) too; that of a network
-with few values has centres.csv (one row per value of a fixed network) or codebooks.csv (the same of any other method's).
+with few values has centres.csv (one row per value of a fixed network) or codebooks.csv (that of any other method's).
 """
 
 from __future__ import annotations
