@@ -6,6 +6,7 @@ for batch-norm, whose statistics each process takes from its own share).
 
 from __future__ import annotations
 
+import warnings
 from typing import cast
 
 import torch
@@ -36,6 +37,8 @@ def launch(hardware: Hardware, seed: int, threads: int | None = None) -> Fabric:
     asked = f"hardware.accelerator = {hardware.accelerator!r}"
     if several:
         asked += f", devices = {hardware.devices}, nodes = {hardware.nodes}"
+    # Lightning says so wherever Slurm is installed; whether several processes work at a stage is in its settings.
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
     try:
         fabric = Fabric(
             accelerator=hardware.accelerator,
