@@ -1,9 +1,13 @@
-"""What `python -m stages.spread` adds to the stages, with stages that do nothing: `python -m benchmarks.spread --help`.
+"""What `python -m stages.spread` adds to the stages, and what it saves: `python -m benchmarks.spread --help`.
 
-A project of its own in a temporary folder, whose cells each write one short file, is spread over Ray on this machine.
-Measured are DVC's look at what is out of date, the cells a minute, what the process that starts them takes, and what is
-left in the cache. Beside it, in the same run: the same cells one after the other by plain `dvc repro`. Prints a table,
-writes JSON.
+cells: stages that do nothing, in a project of their own, are spread over Ray on this machine. Measured are DVC's look
+at what is out of date, the cells a minute, what the process that starts them takes, and what is left in the cache.
+Beside it, in the same run: the same cells one after the other by plain `dvc repro`.
+
+networks: a small pipeline's own, of longer training, by two workers with one thread each on this machine, and in
+another clone one after the other by `dvc repro` with one thread.
+
+Each prints a table and writes its part of the JSON.
 """
 
 from __future__ import annotations
@@ -11,25 +15,29 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.ahead.side_by_side import out_of_date
-from pipeline.base.results import to_json, write_files
+from pipeline.base.results import read_json, to_json, write_files
 from pipeline.base.settings import load_settings
 from pipeline.spreading.on_ray import OnRay
 from pipeline.spreading.plan import source_of
 from pipeline.spreading.sweep import make_cells
+from tests.clones import clean_environment, edited, make_clone
 
 STAGES = """stages:
   data:
@@ -53,31 +61,37 @@ MEANINGS = {
     "cache_files": "files in the cache",
     "cache_mb": "bytes of the cache, MB",
     "restoring_s": "`dvc repro` of the clone afterwards, s",
+    "epochs": "epochs of each fixed network's round",
+    "networks_plain_s": "all networks by plain `dvc repro`, one thread, s",
+    "networks_spread_s": "the same by two workers of one thread each, s",
+    "times_faster": "times faster",
+    "whole_plain_s": "`dvc repro` to the end, s",
+    "whole_spread_s": "`python -m stages.spread` to the end, s",
 }
+# What is said when the last network is made.
+ALL_MADE = {"dvc repro": r"Running stage 'pack'", "python -m stages.spread": r"spread: (\d+) of \1 cells are done"}
 
 
-def measure(count: int, plain: int) -> dict[str, float]:
+def measure_cells(count: int, plain: int) -> dict[str, float]:
     """Spread so many cells; make `plain` of as many without it. Works in the current folder, which is a project."""
     settings = load_settings()
     commit = _commit(count)
     planning, waits = _timed(out_of_date)
     source = source_of(commit, False, None)
     begun = time.process_time()
-    engine, first = OnRay(settings, None), _First()
-    try:
-        start = time.perf_counter()
-        whole, _ = _timed(lambda: make_cells(first.of(engine), source, {each: set() for each in waits}, {}))
-    finally:
-        engine.close()
-    starting = first.at - start
+    first, *others = waits
+    opening, engine = _timed(lambda: OnRay(settings, None))
+    with closing(engine):
+        starting, _ = _timed(lambda: make_cells(engine, source, {first: set()}, {}))
+        making, _ = _timed(lambda: make_cells(engine, source, {each: set() for each in others}, {}))
     cache = [path.stat().st_size for path in Path(".dvc", "cache").rglob("*") if path.is_file()]
     restoring, _ = _timed(lambda: subprocess.run(["dvc", "repro", "--quiet"], check=True))
-    rate = (len(waits) - 1) / (whole - starting)
+    rate = len(others) / making
     cores = len(os.sched_getaffinity(0))
     return {
         "cells": len(waits),
         "planning_s": planning,
-        "starting_s": starting,
+        "starting_s": opening + starting,
         "cells_per_minute": 60 * rate,
         "core_seconds_a_cell": cores / rate,
         "plain_seconds_a_cell": _plain(plain),
@@ -87,24 +101,6 @@ def measure(count: int, plain: int) -> dict[str, float]:
         "cache_mb": sum(cache) / 1e6,
         "restoring_s": restoring,
     }
-
-
-class _First:
-    """When the first outcome of an engine came."""
-
-    at = 0.0
-
-    def of(self, engine: OnRay) -> OnRay:
-        news = engine.news
-
-        def noticed() -> Any:
-            found = news()
-            if not self.at and any(hasattr(each, "entry") for each in found):
-                self.at = time.perf_counter()
-            return found
-
-        engine.news = noticed  # type: ignore[method-assign]
-        return engine
 
 
 def _commit(count: int) -> str:
@@ -132,6 +128,47 @@ def _plain(count: int) -> float:
     return seconds / count
 
 
+def measure_networks(epochs: int) -> dict[str, float]:
+    """Make the networks of the small pipeline in two clones in the current folder; epochs: of every round."""
+    seconds = {}
+    for number, (command, made) in enumerate(ALL_MADE.items()):
+        clone = Path(f"clone-{number}").resolve()
+        make_clone(clone)
+        edited(clone / "params.yaml", "threads: auto", "threads: 1")
+        profile = clone / "profiles" / "mnist5k.yaml"
+        values = yaml.safe_load(profile.read_text())
+        for section in ("finetune", "quantise"):
+            values[section]["epochs"] = epochs
+        profile.write_text(yaml.safe_dump(values, sort_keys=False))
+        subprocess.run(["git", "commit", "--quiet", "--all", "--message", "longer"], cwd=clone, check=True)
+        seconds[command] = _until(made, command, clone)
+    (plain, plain_whole), (spread, spread_whole) = seconds.values()
+    return {
+        "epochs": epochs,
+        "networks_plain_s": plain,
+        "networks_spread_s": spread,
+        "times_faster": plain / spread,
+        "whole_plain_s": plain_whole,
+        "whole_spread_s": spread_whole,
+    }
+
+
+def _until(said: str, command: str, clone: Path) -> tuple[float, float]:
+    """Seconds until a command has said so, and until its end."""
+    start, found = time.perf_counter(), 0.0
+    with subprocess.Popen(
+        ["bash", "-c", f". .venv/bin/activate; exec {command}"], cwd=clone, env=clean_environment(), text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if not found and re.search(said, line):
+                found = time.perf_counter() - start
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode} in {clone}")
+    return found, time.perf_counter() - start
+
+
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
     result = work()
@@ -141,8 +178,10 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("cells", "networks"))
     parser.add_argument("--cells", type=int, default=1000, help="how many cells are spread (%(default)s)")
     parser.add_argument("--plain", type=int, default=50, help="how many are made by plain dvc repro (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=40, help="of every round of a network (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks", "spread.json"))
     arguments = parser.parse_args()
     home, out = Path().resolve(), arguments.out.resolve()
@@ -151,7 +190,10 @@ def main() -> None:
             (shutil.copytree if (home / name).is_dir() else shutil.copy)(home / name, Path(folder, name))
         os.chdir(folder)
         try:
-            found = measure(arguments.cells, min(arguments.plain, arguments.cells))
+            if arguments.part == "cells":
+                found = measure_cells(arguments.cells, min(arguments.plain, arguments.cells))
+            else:
+                found = measure_networks(arguments.epochs)
         finally:
             os.chdir(home)
     machine = {"cores": psutil.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
@@ -159,7 +201,8 @@ def main() -> None:
     for key, value in found.items():
         table.add_row(MEANINGS[key], f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
     Console().print(table)
-    write_files(out.parent, {out.name: to_json({"machine": machine, **found})})
+    kept = read_json(out) if out.exists() else {}
+    write_files(out.parent, {out.name: to_json(kept | {arguments.part: {"machine": machine, **found}})})
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ from contextlib import closing, contextmanager
 from importlib.metadata import version
 
 import boto3
+import pandas as pd
 import psutil
 import pytest
 import slurm_cluster
+import torch
 from clones import ROOT, clean_environment, edited, files_of, make_clone, run_in
 from moto.server import ThreadedMotoServer
 from ray.cluster_utils import Cluster
@@ -367,11 +369,16 @@ def test_slurms_jobs_end_with_the_sweep_or_with_the_next_one(slurm, tmp_path):
     assert whole(clone) == WHOLE
 
 
-def test_the_networks_of_one_machine_each_once_in_mlflow(cluster, finished, tmp_path):
-    """The whole small pipeline, by Ray, against `make repro` of the same commit."""
+@pytest.mark.parametrize("engine", ["ray", "slurm"])
+def test_the_networks_of_one_machine_each_once_in_mlflow(finished, tmp_path, engine, request):
+    """The whole small pipeline against `make repro` of the same commit."""
+    if engine == "ray":
+        command, environment = on_ray(request.getfixturevalue("cluster")), {}
+    else:
+        command, environment = f"{SPREAD} --engine slurm", request.getfixturevalue("slurm").environment
     clone = tmp_path / "clone"
     make_clone(clone)
-    done = run_in(clone, on_ray(cluster))
+    done = run_in(clone, command, environment)
     assert done.returncode == 0, done.stderr
     for folder in ("runs", "packed"):
         alone, spread = (
@@ -382,6 +389,9 @@ def test_the_networks_of_one_machine_each_once_in_mlflow(cluster, finished, tmp_
     statuses = [project_runs(project) for project in (finished[0], clone)]
     assert statuses[0] == statuses[1]
     assert set(Counter(key for key, _ in statuses[1]).values()) == {1}
+    provenance = pd.read_csv(clone / "reports" / "mnist5k" / "provenance.csv")
+    assert set(provenance["host"]) == {socket.gethostname()}
+    assert set(provenance["torch"]) == {torch.__version__}
 
 
 def project_runs(project):
