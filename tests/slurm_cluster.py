@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+from ports import free_port
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")
 CONFIGURATION = """
@@ -135,9 +136,3 @@ def job_of(process: psutil.Process) -> str | None:
 def missing() -> list[str]:
     """What this machine lacks for it."""
     return [name for name in PROGRAMS if shutil.which(name) is None] + (["root"] if os.getuid() else [])
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from conftest import browser_page, changed
 from logged_runs import LABEL, finished_run
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from ports import free_port
 from test_tracking import start_logging
 
 from pipeline.base.results import Run
@@ -30,9 +30,7 @@ def server(tmp_path_factory, whole):
     """Its address, once it answers."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "team.db").write_bytes(whole)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{folder / 'team.db'}", "--artifacts-destination", str(folder / "files")),

@@ -1,6 +1,5 @@
 """Several processes, parts of batches, channels last, compiled: the same network as one process makes it."""
 
-import socket
 import subprocess
 import sys
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 from clones import ROOT, clean_environment
 from conftest import changed, working
+from ports import free_port
 
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Settings
@@ -72,12 +72,6 @@ def slurm(task, tasks, nodes):
     known = {"JOB_ID": 7, "JOB_NAME": "fix", "NODELIST": "127.0.0.1", "NTASKS_PER_NODE": 1, "LOCALID": 0}
     own = {"NTASKS": tasks, "NNODES": nodes, "PROCID": task, "NODEID": task}
     return {f"SLURM_{name}": str(value) for name, value in (known | own).items()}
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def test_two_machines_under_slurm(alone, tmp_path):

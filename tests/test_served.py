@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from clones import clean_environment
 from conftest import fixed_network
 from logged_runs import LABEL, finished_run
 from PIL import Image
+from ports import free_port
 from test_tracking import client, runs
 
 import wfn
@@ -93,9 +93,7 @@ def test_another_file_takes_its_place(repository, packed, tmp_path):
 
 def test_it_is_served(repository, logged, pictures, expected, tmp_path):
     """`mlflow models serve`, in a folder where nothing of this project is."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = ["mlflow", "models", "serve", "--model-uri", f"runs:/{logged}/network", "--env-manager", "local"]
     environment = clean_environment() | {
         "MLFLOW_TRACKING_URI": f"sqlite:///{repository / 'mlflow.db'}",
