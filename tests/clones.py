@@ -124,6 +124,11 @@ def clean_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
 
 
+def heed_ctrl_c() -> None:
+    """In a process before its program begins: Ctrl-C is ignored in a shell's background, where tests may run."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def edited(path: Path, old: str, new: str) -> str:
     """Replace a text in a file, once; returns what the file was."""
     text = path.read_text()

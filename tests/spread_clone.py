@@ -27,6 +27,7 @@ def note(word):
 
 
 def stop(*_):
+    time.sleep({stopping})
     note("stopped")
     sys.exit(143)
 
@@ -57,11 +58,14 @@ READS = {
 }
 
 
-def make_small_clone(folder: Path, seconds: float = 0.5) -> Path:
-    """The clone, committed; returns the log in which the stages say when they begin and end."""
+def make_small_clone(folder: Path, seconds: float = 0.5, stopping: float = 0.0) -> Path:
+    """The clone, committed; returns the log in which the stages say when they begin and end.
+
+    seconds: of a stage; stopping: those that it takes to stop when it is told to.
+    """
     make_clone(folder)
     log = folder.with_name(f"{folder.name}.log")
-    (folder / "step.py").write_text(STEP.format(log=str(log)))
+    (folder / "step.py").write_text(STEP.format(log=str(log), stopping=stopping))
     stages = {}
     for stage, reads in READS.items():
         out = f"{RUNS}/{stage.replace('@', '/')}"

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from clones import ROOT, clean_environment, files_of, make_clone, run_in
+from clones import ROOT, clean_environment, files_of, heed_ctrl_c, make_clone, run_in
 from conftest import browser_page
 from PIL import Image
 from readme import PAPER
@@ -353,7 +353,7 @@ def break_off(project, environment, after, number):
     with subprocess.Popen(
         ["bash", "-c", ". .venv/bin/activate; exec python -m stages.paper 2>&1"],
         cwd=project, env=clean_environment() | environment, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c,
     ) as process:  # fmt: skip
         said = ""
         for line in process.stdout:

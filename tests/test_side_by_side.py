@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 import yaml
-from clones import ROOT, clean_environment, edited, files_of
+from clones import ROOT, clean_environment, edited, files_of, heed_ctrl_c
 
 from pipeline.ahead import side_by_side
 from pipeline.ahead.side_by_side import Stages, at_once, make_all, named, width
@@ -189,7 +189,7 @@ def started(folder, needs):
     with subprocess.Popen(
         [sys.executable, str(folder / "stages.repro"), json.dumps(needs)], cwd=folder, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background ignores
+        preexec_fn=heed_ctrl_c,
     ) as process:  # fmt: skip
         try:
             yield process

@@ -19,7 +19,7 @@ import psutil
 import pytest
 import slurm_cluster
 import torch
-from clones import ROOT, clean_environment, edited, files_of, make_clone, run_in
+from clones import ROOT, clean_environment, edited, files_of, heed_ctrl_c, make_clone, run_in
 from moto.server import ThreadedMotoServer
 from ray.cluster_utils import Cluster
 from spread_clone import EACH_ONCE, WHOLE, make_small_clone, noted, whole
@@ -76,6 +76,7 @@ def spreading(clone, command, environment=None):
         process = subprocess.Popen(
             ["bash", "-c", f". .venv/bin/activate; exec {command}"], cwd=clone, stdin=subprocess.DEVNULL,
             env=clean_environment() | (environment or {}), stdout=said, stderr=said, start_new_session=True,
+            preexec_fn=heed_ctrl_c,
         )  # fmt: skip
         try:
             yield process
@@ -148,7 +149,7 @@ def test_a_node_that_dies_has_its_cell_go_on_on_another(cluster, tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_sweep_that_is_stopped_goes_on(cluster, tmp_path, number, code):
     clone = tmp_path / "clone"
-    log = make_small_clone(clone, seconds=5)
+    log = make_small_clone(clone, seconds=5, stopping=4)  # after three seconds Ray itself would have ended it
     with spreading(clone, on_ray(cluster)) as process:
         until(lambda: kept(clone) == len(at_work(clone)) == 2)
         process.send_signal(number)

@@ -7,7 +7,7 @@ import sys
 
 import psutil
 import pytest
-from clones import ROOT, clean_environment
+from clones import ROOT, clean_environment, heed_ctrl_c
 
 STAGE = """
 import time
@@ -53,7 +53,7 @@ def started(tmp_path):
             environment["DVC_STAGE"] = "fix"
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background ignores
+            preexec_fn=heed_ctrl_c,
         )  # fmt: skip
         processes.append(process)
         assert process.stdout.readline() == "begun\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,8 +50,13 @@ def _apart(method: Callable[P, T]) -> Callable[P, T]:
 class OnRay:
     """Cells as tasks: Ray has them wait for each other and for free cores, and makes those again that it loses."""
 
-    @_apart
     def __init__(self, settings: Settings, address: str | None) -> None:
+        self._open(settings, address)
+        # Ray takes SIGTERM for a crash, and would abort this process three seconds after it.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+
+    @_apart
+    def _open(self, settings: Settings, address: str | None) -> None:
         ray.cloudpickle.register_pickle_by_value(on_the_worker)
         if address not in (None, AUTO):
             _knock(str(address))
