@@ -36,7 +36,7 @@ from pipeline.base.results import read_json, to_json, write_files
 from pipeline.base.settings import load_settings
 from pipeline.spreading.on_ray import OnRay
 from pipeline.spreading.plan import source_of
-from pipeline.spreading.sweep import make_cells
+from pipeline.spreading.sweep import bring, make_cells
 from tests.clones import clean_environment, edited, make_clone
 
 STAGES = """stages:
@@ -60,7 +60,8 @@ MEANINGS = {
     "driver_mb": "its memory at most, MB",
     "cache_files": "files in the cache",
     "cache_mb": "bytes of the cache, MB",
-    "restoring_s": "`dvc repro` of the clone afterwards, s",
+    "restoring_s": "bringing all results here, s",
+    "looking_s": "`dvc repro` afterwards, s",
     "epochs": "epochs of each fixed network's round",
     "networks_plain_s": "all networks by plain `dvc repro`, one thread, s",
     "networks_spread_s": "the same by two workers of one thread each, s",
@@ -82,10 +83,11 @@ def measure_cells(count: int, plain: int) -> dict[str, float]:
     first, *others = waits
     opening, engine = _timed(lambda: OnRay(settings, None))
     with closing(engine):
-        starting, _ = _timed(lambda: make_cells(engine, source, {first: set()}, {}))
-        making, _ = _timed(lambda: make_cells(engine, source, {each: set() for each in others}, {}))
+        starting, made = _timed(lambda: make_cells(engine, source, {first: set()}, {}))
+        making, more = _timed(lambda: make_cells(engine, source, {each: set() for each in others}, {}))
     cache = [path.stat().st_size for path in Path(".dvc", "cache").rglob("*") if path.is_file()]
-    restoring, _ = _timed(lambda: subprocess.run(["dvc", "repro", "--quiet"], check=True))
+    restoring, _ = _timed(lambda: bring(made | more, remote=False))
+    looking, _ = _timed(lambda: subprocess.run(["dvc", "repro", "--quiet"], check=True))
     rate = len(others) / making
     cores = len(os.sched_getaffinity(0))
     return {
@@ -100,6 +102,7 @@ def measure_cells(count: int, plain: int) -> dict[str, float]:
         "cache_files": len(cache),
         "cache_mb": sum(cache) / 1e6,
         "restoring_s": restoring,
+        "looking_s": looking,
     }
 
 
@@ -137,8 +140,7 @@ def measure_networks(epochs: int) -> dict[str, float]:
         edited(clone / "params.yaml", "threads: auto", "threads: 1")
         profile = clone / "profiles" / "mnist5k.yaml"
         values = yaml.safe_load(profile.read_text())
-        for section in ("finetune", "quantise"):
-            values[section]["epochs"] = epochs
+        values["finetune"]["epochs"] = epochs
         profile.write_text(yaml.safe_dump(values, sort_keys=False))
         subprocess.run(["git", "commit", "--quiet", "--all", "--message", "longer"], cwd=clone, check=True)
         seconds[command] = _until(made, command, clone)
@@ -162,6 +164,7 @@ def _until(said: str, command: str, clone: Path) -> tuple[float, float]:
     ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
+            print(line, end="", flush=True)
             if not found and re.search(said, line):
                 found = time.perf_counter() - start
     if process.returncode:

@@ -19,7 +19,7 @@ from pipeline.base.errors import InputError
 from pipeline.base.settings import Settings, load_settings
 from pipeline.spreading.engine import Engine
 from pipeline.spreading.plan import FOLDER, check_committed, source_of
-from pipeline.spreading.sweep import make_cells
+from pipeline.spreading.sweep import bring, make_cells
 from stages.check import check
 from stages.common import folders
 from stages.common.cli import run
@@ -65,7 +65,9 @@ def spread(
         if remote:
             _push()
         with closing(_engine(engine, settings, address, slurm)) as workers:
-            make_cells(workers, source, waits, expected_seconds(settings, made, folders.REPORTS / settings.profile))
+            seconds = expected_seconds(settings, made, folders.REPORTS / settings.profile)
+            entries = make_cells(workers, source, waits, seconds)
+        bring(entries, remote)
     os.execvp("dvc", ["dvc", "--wait-for-lock", "repro", *(["--pull"] if remote else [])])
 
 

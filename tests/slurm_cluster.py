@@ -59,6 +59,19 @@ class Cluster:
             command, env=os.environ | self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
 
+    def start_controller(self) -> None:
+        self.start("slurmctld", "slurmctld", "-D", "-f", str(self.configuration))
+
+    def saved_at(self) -> float:
+        """When the controller has last written down which jobs there are."""
+        path = self.folder / "state" / "job_state"
+        return path.stat().st_mtime if path.exists() else 0.0
+
+    def kill_controller(self) -> None:
+        controller = self.daemons.pop("slurmctld")
+        controller.kill()
+        controller.wait()
+
     def start_node(self, name: str) -> None:
         self.start(name, "slurmd", "-D", "-N", name, "-f", str(self.configuration))
 
@@ -106,7 +119,7 @@ def running(folder: Path):
             f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed",
         )  # fmt: skip
         time.sleep(0.5)
-        cluster.start("slurmctld", "slurmctld", "-D", "-f", str(cluster.configuration))
+        cluster.start_controller()
         for name in ("one", "two"):
             cluster.start_node(name)
         until = time.monotonic() + 60

@@ -346,6 +346,22 @@ def test_slurm_goes_on_where_a_node_has_died(slurm, tmp_path):
     assert whole(clone) == WHOLE
 
 
+def test_slurm_goes_on_once_its_head_is_back(slurm, tmp_path):
+    clone = tmp_path / "clone"
+    log = make_small_clone(clone, seconds=8)
+    with spreading(clone, f"{SPREAD} --engine slurm", slurm.environment) as process:
+        until(lambda: kept(clone) == len(at_work(clone)) == 2)
+        now = time.time()
+        until(lambda: slurm.saved_at() > now)  # it writes its jobs down every few seconds
+        slurm.kill_controller()
+        until(lambda: not at_work(clone))  # who is at work needs no head to end
+        assert process.poll() is None
+        slurm.start_controller()
+        assert process.wait(timeout=300) == 0, said(clone)
+    assert noted(log, "begins") == noted(log, "ends") == EACH_ONCE
+    assert whole(clone) == WHOLE
+
+
 def test_slurms_jobs_end_with_the_sweep_or_with_the_next_one(slurm, tmp_path):
     clone = tmp_path / "clone"
     log = make_small_clone(clone, seconds=5)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from pipeline.spreading.engine import needs_of
 MOMENT = 2.0  # seconds; a question to Slurm for all jobs
 # A file that another machine has written may be seen later by so much (seconds) than that the job has left the queue.
 LATE_FILES = 30.0
+# Jobs take as long to end: Slurm's own patience with them, `KillWait`, is half a minute. Or its controller is down.
+CANCELLED = 90.0  # seconds
 DAY = 24 * 60  # minutes, after which Slurm ends a job that was given no other `time`
 MARK = "cell: "  # begins a line of a job's output that is news
 
@@ -48,7 +51,9 @@ class OnSlurm:
 
     def start(self, source: Source, cells: Sequence[Cell], waits: Mapping[str, set[str]]) -> None:
         """A cell reads the outcomes of those that it waits for from the folder."""
-        self._cancel()  # what a sweep that was killed has left in the queue; it goes on from its checkpoints
+        # What a sweep that was killed has left in the queue; it goes on from its checkpoints.
+        if not self._cancel():
+            raise InputError(f"--engine slurm: jobs of an earlier sweep have not ended; scancel --name={self._name}")
         shutil.rmtree(self._folder, ignore_errors=True)
         executor = submitit.SlurmExecutor(self._folder)
         for cell in cells:
@@ -99,14 +104,20 @@ class OnSlurm:
         # Where Slurm does not answer, nothing is known to have ended.
         return {*names.stdout.split()} if names.returncode == 0 else {job.job_id for job in self._jobs.values()}
 
-    def _cancel(self) -> None:
+    def _cancel(self) -> bool:
+        """Have Slurm end all jobs; whether it has."""
+        until = time.monotonic() + CANCELLED
         subprocess.run(["scancel", "--quiet", f"--name={self._name}", "--me"], capture_output=True, check=False)
         while self._queued():
+            if time.monotonic() > until:
+                return False
             time.sleep(MOMENT)
+        return True
 
     def stop(self) -> None:
         """Slurm sends SIGTERM to every process of the jobs: their stages keep a checkpoint."""
-        self._cancel()
+        if not self._cancel():
+            print("spread: Slurm has not ended the jobs; the next sweep has it do that first", file=sys.stderr)
 
     def close(self) -> None:
         """There is nothing to give back."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -28,7 +28,7 @@ class Progress:
     def __init__(self, stages: Collection[str], seconds: Mapping[str, float]) -> None:
         self._waiting, self._seconds = set(stages), seconds
         self._running: dict[str, tuple[str, str]] = {}  # the machine, and what the stage said last
-        self._done: set[str] = set()
+        self.made: dict[str, Any] = {}  # entries of dvc.lock
         self.failed: dict[str, Outcome] = {}
         self._total = len(stages)
         self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
@@ -60,7 +60,7 @@ class Progress:
             if news.error:
                 self.failed[news.stage] = news
             else:
-                self._done.add(news.stage)
+                self.made[news.stage] = news.entry
             self._say(f"{news.stage}: {news.error or 'done'}")
 
     def _heard(self, news: News) -> None:
@@ -76,7 +76,7 @@ class Progress:
 
     def counts(self) -> str:
         """How many cells are in which state, and how long they may still take."""
-        numbers = [f"{len(self._done)} of {self._total} cells are done", f"{len(self._running)} running"]
+        numbers = [f"{len(self.made)} of {self._total} cells are done", f"{len(self._running)} running"]
         numbers += [f"{len(self._waiting)} waiting"]
         numbers += [f"{len(self.failed)} failed"] if self.failed else []
         left = sum(self._seconds.get(stage, 0.0) for stage in self._waiting | self._running.keys())
