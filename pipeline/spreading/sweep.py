@@ -49,7 +49,8 @@ def bring(entries: Mapping[str, Any], remote: bool) -> None:
     with modify_yaml("dvc.lock") as locked:
         locked.setdefault("schema", "2.0")
         locked.setdefault("stages", {}).update(entries)
-    command = ["dvc", "pull" if remote else "checkout", "--quiet", "--force", *entries]
+    # Without their names, each of which DVC would look for among all stages. What else it misses, `dvc repro` makes.
+    command = ["dvc", "pull" if remote else "checkout", "--quiet", "--force", "--allow-missing"]
     if subprocess.run(command, check=False).returncode:
         raise InputError(f"dvc {command[1]} failed, as said above")
 
