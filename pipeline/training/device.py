@@ -19,6 +19,7 @@ from pipeline.base.errors import InputError, first_line
 from pipeline.base.settings import Hardware
 from pipeline.data.dataset import Share
 from pipeline.data.images import Images
+from pipeline.training.allocator import keep_freed_memory
 
 
 def seed_torch(fabric: Fabric, seed: int) -> None:
@@ -52,8 +53,10 @@ def launch(hardware: Hardware, seed: int, threads: int | None = None) -> Fabric:
         raise InputError(f"{asked}: not available here ({first_line(error)})") from error
     if fabric.world_size != hardware.processes:
         raise InputError(f"{asked}: {fabric.world_size} processes were started; allowed: devices x nodes")
-    if threads is not None and fabric.device.type == "cpu":
-        torch.set_num_threads(threads)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
+        if threads is not None:
+            torch.set_num_threads(threads)
     seed_torch(fabric, seed)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
