@@ -1,4 +1,4 @@
-"""docs/inputs.md from the tests: each says what became of what it tried, and the page holds a row for it.
+"""docs/input-cases.md from the tests: each says what became of what it tried, and the page holds a row for it.
 
 `python -m tests.catalogue` runs those tests and writes the page; in every other run a test fails whose row it lacks.
 """
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "inputs.md"
+PAGE = ROOT / "docs" / "input-cases.md"
 BEGIN, END = "<!-- cases: written by tests/catalogue.py -->\n", "<!-- end of cases -->\n"
 # Names a file that rows are added to, in the order of the tests.
 COLLECTED = "WFN_CATALOGUE"
@@ -34,7 +34,7 @@ def note(section: str, case: str, happens: str, line: str = "") -> None:
         with Path(collected).open("a") as file:
             file.write(f"{section}\t{found}")
         return
-    assert found in PAGE.read_text(), f"docs/inputs.md lacks, under {section}:\n{found}(python -m tests.catalogue)"
+    assert found in PAGE.read_text(), f"{PAGE.name} lacks, under {section}:\n{found}(python -m tests.catalogue)"
 
 
 def write_page() -> None:

@@ -6,7 +6,9 @@ from clones import ROOT
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
-    line for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL) for line in block.splitlines()
+    line
+    for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    for line in block.replace("\\\n", "").splitlines()
 ]
 # What test_take_home.py runs: the command is installed with the package, not in the environment of a clone.
 HOME = [command for command in COMMANDS if command.startswith("wfn ")]

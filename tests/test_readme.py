@@ -1,11 +1,19 @@
 """The README: its tables are those of the reports, its commands are all tried, and what it says of profiles and CI."""
 
+import re
+import shlex
+import shutil
+from itertools import pairwise
+
 import pandas as pd
 import pytest
 import yaml
 from clones import ROOT
+from dvc.utils.cli_parse import to_path_overrides
+from dvc.utils.hydra import apply_overrides
 from readme import COMMANDS, ELSEWHERE, README
 
+from pipeline.base.settings import load_settings
 from pipeline.report.formats import to_markdown
 
 ONE_RUN = ["method", "delta", "alpha", "top1", "drop", "entropy", "unique", "zero_share", "ratio"]
@@ -34,6 +42,19 @@ def test_profile_heads_say_cost_and_expectation():
         assert "Cost" in head, path
         assert "Expected" in head, path
         assert yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_commands_of_a_profile_are_allowed(files, path):
+    """Every setting that its head names is taken; FOLDER, where the images are, is looked for later."""
+    head = path.read_text().partition("\n\n")[0].replace("\n# ", "\n").replace("\\\n", "")
+    for source, target in re.findall(r"cp (\S+) (\S+)", head):
+        shutil.copy(files / source, files / target)
+    for command in re.findall(r"dvc exp run .*", head):
+        given = [word for flag, word in pairwise(shlex.split(command)) if flag == "-S"]
+        for name, overrides in to_path_overrides(given).items():
+            apply_overrides(files / name, overrides)
+        load_settings()
 
 
 def test_ci_runs_make_test():
