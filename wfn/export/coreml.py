@@ -40,7 +40,7 @@ def to_coreml(model: nn.Module, path: str | os.PathLike[str], example: Tensor) -
     path = Path(path)
     if path.suffix != ".mlpackage":
         raise ExportError(f"path = {path}: the name must end in .mlpackage")
-    with replacing(path) as partial:
+    with replacing(path, package=True) as partial:
         subject = Subject(model, example)
         program = trace(subject.network, subject.example[:1], free_batch=False)
         weights = _for_palettes(used_parameters(program))

@@ -17,7 +17,7 @@ from wfn.method.clustering import Mode, cluster
 from wfn.method.order import StepOrder
 from wfn.method.parameters import Include, Source, choose, flat, rounded
 from wfn.method.part import FREE, Part
-from wfn.method.processes import from_first, mean_over_processes
+from wfn.method.processes import from_first, in_all, mean_over_processes
 from wfn.method.regulariser import Regulariser
 from wfn.method.rounds import FRACTIONS, Outcome, Round, plan
 
@@ -86,7 +86,6 @@ class WeightFixer:
         sizes = [float(part.parameter.detach().abs().max()) for part in self._parts if part.parameter.numel()]
         ladder(delta, zero_threshold, max((size for size in sizes if size <= LARGEST), default=0.0))
         self._size = sum(part.parameter.numel() for part in self._parts)
-        self._trained = [part for part in self._parts if part.parameter.requires_grad]
         self._regulariser: Regulariser | None = None
         self._centres = torch.empty(0)
         self._order: StepOrder | None = None
@@ -98,6 +97,15 @@ class WeightFixer:
         """The parameters that are fixed, by name."""
         return {part.name: part.parameter for part in self._parts}
 
+    def _trained(self) -> list[Part]:
+        """Those that want a gradient now; they may be frozen, and set free again, at any time."""
+        return [part for part in self._parts if part.parameter.requires_grad]
+
+    def _held_by(self, optimizer: torch.optim.Optimizer) -> list[Part]:
+        """Those that an optimiser has now; it may be given more."""
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        return [part for part in self._parts if id(part.parameter) in held]
+
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Watch an optimiser over the model's own parameters; several, and new ones in later rounds, may be attached.
 
@@ -106,21 +114,20 @@ class WeightFixer:
         """
         if not isinstance(optimizer, torch.optim.Optimizer) or not hasattr(optimizer, "_optimizer_step_pre_hooks"):
             raise TypeError(f"attach: a torch.optim.Optimizer is needed, not {type(optimizer).__name__}")
-        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        parts = [part for part in self._parts if id(part.parameter) in held]
-        if not parts:
+        if not self._held_by(optimizer):
             raise ValueError("attach: the optimiser has none of the parameters that are fixed")
-        order = self._order = self._order or StepOrder(part.parameter for part in self._trained)
+        order = self._order = self._order or StepOrder()
+        order.watch(part.parameter for part in self._trained())
         order.forget_scalers()
 
         def before(*_: object) -> None:
+            order.watch((part.parameter for part in self._trained()), late=True)
             order.stepping(optimizer, pulls=self._regulariser is not None)
-            if self._regulariser is None:  # else `pull_` has done it
-                for part in parts:
-                    part.hold_()
+            for part in self._held_by(optimizer) if self._regulariser is None else ():  # else `pull_` has done it
+                part.hold_()
 
         def after(*_: object) -> None:
-            for part in parts:
+            for part in self._held_by(optimizer):
                 part.restore_()
             order.stepped()
 
@@ -148,23 +155,24 @@ class WeightFixer:
         """
         if self._order is None:
             raise RuntimeError("pull_: no optimiser is attached; attach(optimizer) comes first")
-        if not self._trained:
+        trained, regulariser = self._trained(), self._regulariser
+        if not trained:
             return torch.zeros(())
+        self._order.watch((part.parameter for part in trained), late=True)
         self._order.pulling()
-        regulariser = self._regulariser
         if regulariser is None:
-            for part in self._trained:
+            for part in trained:
                 part.hold_()
             return torch.zeros(())
-        device = self._trained[0].parameter.device
-        losses = [part.slopes_(regulariser).to(device) for part in self._trained]
-        count = sum(part.free_count for part in self._trained)
+        device = trained[0].parameter.device
+        losses = [part.slopes_(regulariser).to(device) for part in trained]
+        count = sum(part.free_count for part in trained)
         pull = torch.stack(losses).sum() / max(1, count)
         task = mean_over_processes(torch.as_tensor(loss).detach().to(device, pull.dtype)).abs()
         strength = torch.where(pull > 0, self._alpha * task / pull / max(1, count), 0.0)
         # Of weights next to nothing, with a threshold smaller still, the slope is about 1 / |w|: gradients stay finite.
         strength = strength.clamp(max=STRONGEST / max(1.0, regulariser.steepest))
-        for part in self._trained:
+        for part in trained:
             part.pull_(strength.to(part.parameter.device))
         return pull.float()
 
@@ -178,13 +186,7 @@ class WeightFixer:
         if len(self.outcomes) == len(self._plan):
             raise RuntimeError(f"fix_: all {len(self._plan)} rounds are over")
         round_, start = self._plan[len(self.outcomes)], time.perf_counter()
-        for part in self._parts:
-            if part.has_moved():
-                raise RuntimeError(
-                    f"{part.name}: fixed weights have moved since the last fix_; attach() every optimiser that steps"
-                )
-            if not part.parameter.float().isfinite().all():
-                raise ValueError(f"{part.name}: holds NaN or infinite weights")
+        in_all(self._check)
         values, fixed, chosen, over_budget = from_first(lambda: self._cluster(round_))
         self._codebook, self._usage = np.unique(values[fixed].numpy(), return_counts=True)
         self._hold_(values, fixed)
@@ -205,6 +207,15 @@ class WeightFixer:
         )
         self.outcomes.append(outcome)
         return outcome
+
+    def _check(self) -> None:
+        for part in self._parts:
+            if part.has_moved():
+                raise RuntimeError(
+                    f"{part.name}: fixed weights have moved since the last fix_; attach() every optimiser that steps"
+                )
+            if not part.parameter.float().isfinite().all():
+                raise ValueError(f"{part.name}: holds NaN or infinite weights")
 
     def _cluster(self, round_: Round) -> tuple[Tensor, Tensor, Tensor, int]:
         """Values [N], fixed [N], centres [k] and how many are over budget of a pass over all weights, on the CPU."""

@@ -22,14 +22,21 @@ class StepOrder:
     last backward pass. With several processes their averaging changes gradients as well: nothing can be told then.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    def __init__(self) -> None:
+        self._parameters: dict[int, nn.Parameter] = {}
         self._versions: dict[int, int] = {}
         self._waiting = False  # gradients have come that `pull_` has not seen
         # A GradScaler is met when it makes its first step; whether it has unscaled an optimiser is known from then on.
         self._scalers: WeakKeyDictionary[torch.optim.Optimizer, ref[torch.amp.GradScaler]] = WeakKeyDictionary()
-        for parameter in self._parameters:
-            parameter.register_post_accumulate_grad_hook(self._arrived)
+
+    def watch(self, parameters: Iterable[nn.Parameter], *, late: bool = False) -> None:
+        """Watch these, which want gradients, from now on. late: those that new ones have already have just come."""
+        for parameter in parameters:
+            if id(parameter) not in self._parameters:
+                self._parameters[id(parameter)] = parameter
+                parameter.register_post_accumulate_grad_hook(self._arrived)
+                if late and parameter.grad is not None:
+                    self._arrived(parameter)
 
     def _arrived(self, parameter: Tensor) -> None:
         self._waiting = True
@@ -41,9 +48,9 @@ class StepOrder:
         if not self._waiting:
             raise RuntimeError(f"pull_: there are no new gradients; {ORDER}")
         known = [(scaler, of) for of, known in self._scalers.items() if (scaler := known()) is not None]
-        if known and not any(_has_unscaled(*pair) for pair in known):
+        if any(self._has_arrived_at(of) and not _has_unscaled(scaler, of) for scaler, of in known):
             raise RuntimeError(f"pull_: the gradients are still scaled; {ORDER}")
-        gradients = [(id(parameter), parameter.grad) for parameter in self._parameters if parameter.grad is not None]
+        gradients = [(key, each.grad) for key, each in self._parameters.items() if each.grad is not None]
         changed = any(grad._version != self._versions.get(key, grad._version) for key, grad in gradients)
         if changed and not several_processes():
             raise RuntimeError(f"pull_: the gradients have been changed since loss.backward(); {ORDER}")
@@ -54,8 +61,14 @@ class StepOrder:
         if pulls and self._waiting:
             raise RuntimeError(f"step: gradients have come since the last pull_; {ORDER}")
         scaler = _stepping_scaler()
-        if scaler is not None:
+        if scaler is None:
+            self._scalers.pop(optimizer, None)
+        else:
             self._scalers[optimizer] = ref(scaler)
+
+    def _has_arrived_at(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether gradients have come for an optimiser since the last step."""
+        return any(id(parameter) in self._versions for group in optimizer.param_groups for parameter in group["params"])
 
     def stepped(self) -> None:
         """The optimiser has stepped."""

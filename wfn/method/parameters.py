@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 Source = nn.Module | Mapping[str, nn.Parameter] | Iterable[nn.Parameter] | Iterable[tuple[str, nn.Parameter]]
 Include = str | type[nn.Module] | tuple[type[nn.Module], ...] | Callable[[str, nn.Parameter], bool]
@@ -18,6 +21,7 @@ Include = str | type[nn.Module] | tuple[type[nn.Module], ...] | Callable[[str, n
 # What the paper fixes: weights and biases of convolutions, linear layers and batch-norm.
 LAYERS: tuple[type[nn.Module], ...] = (_ConvNd, nn.Linear, _BatchNorm)
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+PARAMETRISED = "parametrizations"  # where a module keeps what its weights are computed from
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last, torch.channels_last_3d)
 
 
@@ -28,7 +32,7 @@ def choose(source: Source, include: Include | None, exclude: str | Sequence[str]
     `LAYERS` of a module, everything of a list. exclude: names or shell patterns ("head.*") of what is left out.
 
     Raises ValueError for an `exclude` that matches nothing, for no parameters at all, and, naming the parameter, for
-    one that cannot be fixed; TypeError for module types where there are no modules.
+    one that cannot be fixed; TypeError for module types where there are no modules, and for what is no parameter.
     """
     every = _named(source)
     chosen = _included(source, every, include)
@@ -40,12 +44,20 @@ def choose(source: Source, include: Include | None, exclude: str | Sequence[str]
     found: dict[str, nn.Parameter] = {}
     for name, parameter in every:
         if id(parameter) in chosen:
+            if name in found:
+                raise ValueError(f"{name}: two parameters have this name")
             found[name] = parameter
             chosen.remove(id(parameter))
     if not found:
         raise ValueError("there are no parameters to fix; include and exclude say which are taken")
     owners: dict[int, str] = {}
+    factors = _factors(source)
     for name, parameter in found.items():
+        if id(parameter) in factors or PARAMETRISED in name.split("."):
+            raise ValueError(
+                f"{name}: a weight is computed from it (weight_norm and the like) and would have other values; "
+                "remove that first, or exclude it"
+            )
         _check(name, parameter)
         owner = owners.setdefault(parameter.data_ptr(), name) if parameter.numel() else name
         if owner != name:
@@ -57,10 +69,11 @@ def _named(source: Source) -> list[tuple[str, nn.Parameter]]:
     """Every name with its parameter; those of tied parameters all stand in the list."""
     if isinstance(source, nn.Module):
         return list(source.named_parameters(remove_duplicate=False))
-    if isinstance(source, Mapping):
-        return list(source.items())
     numbers = count()
-    named = [each if isinstance(each, tuple) else (f"parameter {next(numbers)}", each) for each in source]
+    each_of: Iterable[nn.Parameter | tuple[str, nn.Parameter]] = (
+        source.items() if isinstance(source, Mapping) else source
+    )
+    named = [each if isinstance(each, tuple) else (f"parameter {next(numbers)}", each) for each in each_of]
     for name, parameter in named:
         if not isinstance(parameter, nn.Parameter):
             raise TypeError(f"{name}: an nn.Parameter is needed, not {type(parameter).__name__}")
@@ -82,9 +95,26 @@ def _included(source: Source, every: Sequence[tuple[str, nn.Parameter]], include
             id(parameter)
             for module in source.modules()
             if isinstance(module, include)
-            for parameter in module.parameters(recurse=False)
+            for parameter in (*module.parameters(recurse=False), *_parametrised(module))
         }
     return {id(parameter) for name, parameter in every if include(name, parameter)}
+
+
+def _parametrised(module: nn.Module) -> Iterable[nn.Parameter]:
+    """What torch.nn.utils.parametrize computes a module's own weights from."""
+    return getattr(module, PARAMETRISED).parameters() if is_parametrized(module) else ()
+
+
+def _factors(source: Source) -> set[int]:
+    """Identities of parameters that are no weights themselves: weights are computed from them at every use."""
+    modules = list(source.modules()) if isinstance(source, nn.Module) else []
+    found = [parameter for module in modules for parameter in _parametrised(module)]
+    for module in modules:
+        own = dict(module.named_parameters(recurse=False))
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, WeightNorm | SpectralNorm):
+                found += [own[name] for end in ("g", "v", "orig") if (name := f"{hook.name}_{end}") in own]
+    return {id(parameter) for parameter in found}
 
 
 def _check(name: str, parameter: nn.Parameter) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,10 +17,14 @@ FREE = -1  # in place of an index into the codebook
 
 
 class Part:
-    """One parameter with what is fixed of it; all vectors [N] are in the order of its memory."""
+    """One parameter with what is fixed of it; all vectors [N] are in the order of its memory.
+
+    A parameter may come to another device, or have its channels last, at any time: what is kept of it follows.
+    """
 
     def __init__(self, name: str, parameter: nn.Parameter) -> None:
         self.name, self.parameter = name, parameter
+        self._layout = _Layout.of(parameter)
         self.fixed = torch.zeros(parameter.numel(), dtype=torch.bool, device=parameter.device)
         self.kept = torch.empty_like(flat(parameter.detach()))  # the values of its fixed weights
         self.free = ~self.fixed
@@ -32,21 +38,44 @@ class Part:
 
     def fix_(self, values: Tensor, fixed: Tensor) -> None:
         """From now on the weights marked in `fixed` [N] are `values` [N]."""
-        self.kept, self.fixed, self.free = values.to(self.kept), fixed, ~fixed
-        self.free_count = int(self.free.sum())
+        self.kept, self.fixed = values.to(self.parameter.device, self.parameter.dtype), fixed
+        self.free, self.free_count = ~fixed, int((~fixed).sum())
+        self._layout = _Layout.of(self.parameter)
+
+    def follow_(self) -> None:
+        """Bring what is kept to where the parameter is now, in the order of its memory.
+
+        Raises RuntimeError where it has got another shape or type, as a shard or a cast has.
+        """
+        old, new = self._layout, _Layout.of(self.parameter)
+        if old == new:
+            return
+        if (old.shape, old.dtype) != (new.shape, new.dtype):
+            raise RuntimeError(
+                f"{self.name}: is {_said(new)}, and was {_said(old)}; after a change of shape or type a new "
+                "WeightFixer is needed"
+            )
+        self.kept, self.fixed = (
+            self.in_memory_order(vector.as_strided(old.shape, old.stride)).to(new.device)
+            for vector in (self.kept, self.fixed)
+        )
+        self.free, self._layout = ~self.fixed, new
 
     @torch.no_grad()
     def restore_(self) -> None:
         """Put the fixed weights back to their values."""
+        self.follow_()
         if self.any_fixed:
             put_(flat(self.parameter), self.kept, self.fixed)
 
     def has_moved(self) -> bool:
         """Whether a fixed weight is not at its value."""
+        self.follow_()
         return self.any_fixed and bool(((flat(self.parameter.detach()) != self.kept) & self.fixed).any())
 
     def indices(self, codebook: NDArray[np.float32]) -> Tensor:
         """Its weights as indices into `codebook` [k], `FREE` where they are free."""
+        self.follow_()
         found = torch.from_numpy(np.searchsorted(codebook, self.kept.float().cpu().numpy()).astype(np.int32))
         return shaped_like(found.masked_fill_(self.free.cpu(), FREE), self.parameter).clone()
 
@@ -57,6 +86,7 @@ class Part:
     @torch.no_grad()
     def slopes_(self, regulariser: Regulariser) -> Tensor:
         """Put the regulariser's slope at every free weight, 0 elsewhere, into `slopes`; returns its sum over them."""
+        self.follow_()
         weights = flat(self.parameter).float()
         if self.slopes.shape != weights.shape or self.slopes.device != weights.device:
             self.slopes = torch.empty_like(weights)
@@ -67,7 +97,7 @@ class Part:
         """Add `strength` times the slopes to the gradient of the free weights; no gradient for the fixed ones."""
         if self.parameter.grad is None:
             self.parameter.grad = torch.zeros_like(self.parameter)
-        gradient = self.parameter.grad
+        gradient = self._gradient(self.parameter.grad)
         if gradient.stride() == self.parameter.stride():
             pull_(flat(gradient), self.slopes, strength, self.fixed)
         else:
@@ -77,5 +107,28 @@ class Part:
     @torch.no_grad()
     def hold_(self) -> None:
         """No gradient for the fixed weights."""
+        self.follow_()
         if self.any_fixed and self.parameter.grad is not None:
-            self.parameter.grad.masked_fill_(shaped_like(self.fixed, self.parameter), 0)
+            self._gradient(self.parameter.grad).masked_fill_(shaped_like(self.fixed, self.parameter), 0)
+
+    def _gradient(self, gradient: Tensor) -> Tensor:
+        if gradient.layout != torch.strided:
+            raise RuntimeError(f"{self.name}: its gradient is sparse; a dense one is needed (sparse=False)")
+        return gradient
+
+
+class _Layout(NamedTuple):
+    """How a parameter lies in memory."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, parameter: Tensor) -> _Layout:
+        return cls(tuple(parameter.shape), parameter.stride(), parameter.dtype, parameter.device)
+
+
+def _said(layout: _Layout) -> str:
+    return f"{layout.dtype} {list(layout.shape)}"

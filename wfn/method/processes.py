@@ -32,6 +32,21 @@ def from_first(work: Callable[[], Result]) -> Result:
     return cast(Result, found[0])
 
 
+def in_all(work: Callable[[], None]) -> None:
+    """Do `work` in every process; what it raises in one is raised in all, none of which waits for that one then."""
+    error: Exception | None = None
+    try:
+        work()
+    except Exception as raised:
+        error = raised
+    if several_processes():
+        errors: list[Exception | None] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(errors, error)
+        error = error or next((each for each in errors if each is not None), None)
+    if error is not None:
+        raise error
+
+
 def mean_over_processes(value: Tensor) -> Tensor:
     """The mean of a 0-dimensional tensor over all processes."""
     if not several_processes():

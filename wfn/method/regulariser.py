@@ -115,7 +115,8 @@ class Regulariser:
             torch.mul(slopes, scale, out=out)
             if free is not None:
                 losses, _ = losses.where(free, 0.0), out.masked_fill_(~free, 0.0)
-            return losses.sum(dtype=torch.float64)
+            # Apple's GPUs have no float64.
+            return losses.sum(dtype=torch.float32 if weights.device.type == "mps" else torch.float64)
         values = weights.numpy()
         arguments = (
             values,

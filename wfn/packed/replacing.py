@@ -10,13 +10,16 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Another path to write a file or a folder to, which takes the place of `path` at the end.
+def replacing(path: str | os.PathLike[str], *, package: bool = False) -> Iterator[Path]:
+    """Another path to write a file to, which takes the place of `path` at the end.
 
-    After an error `path` is what it was, and nothing else is left. Raises OSError where its folder is not there or the
-    file cannot be written.
+    package: what is written is a folder that counts as one file, and may take the place of one. After an error `path`
+    is what it was, and nothing else is left. Raises OSError where its folder is not there, where `path` is itself a
+    folder, or the file cannot be written.
     """
     target = Path(path)
+    if target.is_dir() and not package:
+        raise IsADirectoryError(f"{target}: is a folder; the name of a file is needed")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target}: there is no folder {target.parent}")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
