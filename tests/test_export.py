@@ -380,6 +380,14 @@ def test_what_cannot_be_exported(model, count, said, tmp_path, pictures):
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_is_left_alone(tmp_path, pictures):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kept").touch()
+    with pytest.raises(IsADirectoryError, match="mine: is a folder"):
+        to_onnx(mlp(), tmp_path / "mine", pictures[:2])
+    assert (tmp_path / "mine" / "kept").exists()
+
+
 def test_a_folder_that_does_not_exist(tmp_path, pictures):
     with pytest.raises(FileNotFoundError, match=r"network\.onnx: there is no folder .*missing$"):
         to_onnx(mlp(), tmp_path / "missing" / "network.onnx", pictures[:2])

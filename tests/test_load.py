@@ -132,6 +132,58 @@ def test_buffers_that_no_file_keeps_are_there():
         assert torch.equal(loaded(pixels), model(pixels))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_of_half_precision_predicts(dtype):
+    """Its pictures come in the type of its weights."""
+    model = timm.create_model("test_resnet", num_classes=4).to(dtype).eval()
+    loaded = wfn.load(stored(model, "test_resnet"))
+    pixels = loaded.transform(Image.new("RGB", (200, 200), (9, 99, 200)))[None]
+    with torch.inference_mode():
+        assert torch.equal(loaded(pixels), model(pixels))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("test_resnet", {"global_pool": "max"}, "pool_type=max.* in place of .*pool_type=avg"),
+        ("test_resnet", {"act_layer": "silu"}, "SiLU.* in place of .*ReLU"),
+        ("test_vit", {"img_size": 96}, r"pos_embed: \(1, 37, 64\) in the model, \(1, 101, 64\) in test_vit"),
+        ("test_resnet", {"output_stride": 8}, "Conv2d.* in place of .*Conv2d"),
+    ],
+)
+def test_a_model_that_its_name_does_not_tell_is_not_packed(name, changes, said):
+    """It would be loaded as another network, and nobody would know."""
+    with pytest.raises(ValueError, match=f"by that name alone .*{said}"):
+        stored(timm.create_model(name, **changes), name)
+
+
+def test_what_acts_in_training_only_needs_no_name():
+    model = timm.create_model("test_resnet", drop_rate=0.2, drop_path_rate=0.1)
+    assert wfn.load(stored(model, "test_resnet")).classes is None
+
+
+def test_a_compiled_model_is_not_packed_under_names_that_no_network_has():
+    with pytest.raises(ValueError, match="pack what was compiled, model._orig_mod"):
+        stored(torch.compile(timm.create_model("test_resnet")), "test_resnet")
+
+
+def test_weights_of_another_kind():
+    state = timm.create_model("test_resnet").state_dict()
+    state["fc.bias"] = torch.zeros(len(state["fc.bias"]), dtype=torch.int8)
+    with pytest.raises(PackedError, match=r"fc.bias: torch.int8 in the file, torch.float32 in test_resnet"):
+        wfn.load(stored(state, {"timm": "test_resnet"}))
+
+
+def test_a_small_file_cannot_ask_for_large_masks():
+    """Swin computes masks for its pictures, whose size is in no tensor of the file."""
+    name, arguments = "swin_tiny_patch4_window7_224", {"num_classes": 3, "img_size": 22400, "window_size": 7}
+    with torch.device("meta"):
+        expected = timm.create_model(name, **arguments).state_dict()
+    state = {key: torch.zeros(each.shape, dtype=each.dtype) for key, each in expected.items()}
+    with pytest.raises(PackedError, match=f"{name} needs .* bytes beside its tensors"):
+        wfn.load(stored(state, {"timm": name, "arguments": arguments}))
+
+
 def test_loading_leaves_the_random_state_alone():
     content = stored(timm.create_model("test_resnet"), "test_resnet")
     before = torch.get_rng_state()

@@ -287,6 +287,23 @@ def test_what_pack_refuses(weights, tmp_path):
     assert not list(tmp_path.glob("*n.wfn*"))
 
 
+def test_a_folder_is_no_file_to_write(weights, tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "notes.txt").write_text("mine")
+    assert "kept: is a folder" in refused("pack", weights, tmp_path / "kept")
+    with pytest.raises(IsADirectoryError, match="kept: is a folder"):
+        wfn.pack({"w": torch.zeros(3)}, tmp_path / "kept")
+    assert (tmp_path / "kept" / "notes.txt").read_text() == "mine"
+
+
+def test_names_out_of_a_file_cannot_steer_the_terminal(tmp_path):
+    path = tmp_path / "n.wfn"
+    wfn.pack({"w\x1b]52;c;eA==\x07": torch.zeros(3)}, path, metadata={"\x1b[2J": "a\nb\x1b[31m"})
+    shown = run("inspect", path).stdout
+    assert "\x1b" not in shown
+    assert "a?b?[31m" in shown
+
+
 def test_tensors_only_predict_nothing(tmp_path):
     wfn.pack({"w": torch.zeros(3)}, tmp_path / "t.wfn")
     assert "holds tensors only" in refused("predict", tmp_path / "t.wfn", tmp_path)

@@ -20,6 +20,7 @@ from wfn.cli.predicting import open_network, predicted
 from wfn.cli.weights import FORMS, read_weights
 from wfn.files.compare import first_difference
 from wfn.files.pictures import find_pictures
+from wfn.files.tensors.errors import printable
 from wfn.files.writing import write_safetensors
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -112,7 +113,7 @@ def predict(
         for place, probabilities in zip(batch.places, batch.logits.softmax(-1), strict=True):
             best = probabilities.topk(min(top, len(probabilities)))
             named = [
-                f"{network.classes[number] if network.classes else number} {share:.1%}"
+                f"{printable(network.classes[number]) if network.classes else number} {share:.1%}"
                 for number, share in zip(best.indices.tolist(), best.values.tolist(), strict=True)
             ]
             typer.echo(f"{paths[place]}: {', '.join(named)}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from wfn.files.tensors.errors import printable
 from wfn.method.centres import format_terms, term_count
 from wfn.packed.decode import Contents, Layer
 from wfn.packed.types import TYPES
@@ -67,7 +68,7 @@ def as_text(contents: Contents, width: int) -> str:
 def _table(layers: Sequence[Layer], width: int) -> str:
     rows = [
         (
-            layer.name + layer.coding.replace("same as", " =") * layer.coding.startswith("same"),
+            printable(layer.name) + layer.coding.replace("same as", " =") * layer.coding.startswith("same"),
             "x".join(map(str, layer.shape)) or "-",
             f"{layer.distinct:,}",
             f"{layer.entropy:.2f}",
@@ -101,7 +102,7 @@ def _totals(contents: Contents) -> str:
         "values": f"{len(contents.codebook):,} for {int(contents.usage.sum()):,} coded weights",
         "entropy": f"{contents.entropy:.3f} bits a weight",
         "powers of two": "  ".join(terms),
-        **{str(key): str(value) for key, value in contents.metadata.items()},
+        **{printable(str(key)): printable(str(value)) for key, value in contents.metadata.items()},
     }
     size = max(map(len, rows))
     return "\n".join(f"{key.ljust(size)}  {value}" for key, value in rows.items() if value)

@@ -76,5 +76,5 @@ def predicted(network: Network, paths: Sequence[Path]) -> Iterator[Batch]:
         for start in range(0, len(paths), BATCH):
             found = list(enumerate(threads.map(read, paths[start : start + BATCH]), start))
             pixels = {place: each for place, each in found if isinstance(each, Tensor)}
-            logits = network.model(torch.stack([*pixels.values()])) if pixels else torch.empty(0)
+            logits = network.model(torch.stack([*pixels.values()])).float() if pixels else torch.empty(0)
             yield Batch([*pixels], logits, [each for _, each in found if isinstance(each, str)])

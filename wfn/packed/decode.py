@@ -45,12 +45,16 @@ def tensors(reader: Reader, limit: int | None) -> Iterator[tuple[str, Tensor]]:
         yield entry.name, decoder.tensor(entry)
 
 
+def allowed_bytes(reader: Reader, limit: int | None) -> int:
+    """What a file may unfold to: `limit`, or where that is None what `unpack` says."""
+    return LIMIT + LIMIT_PER_BYTE * reader.length if limit is None else limit
+
+
 class _Decoder:
     """The codebooks and tables of an open file, and what has been decoded and is needed again."""
 
     def __init__(self, reader: Reader, limit: int | None) -> None:
-        header = reader.header
-        allowed = LIMIT + LIMIT_PER_BYTE * reader.length if limit is None else limit
+        header, allowed = reader.header, allowed_bytes(reader, limit)
         wanted = sum(entry.bytes for entry in header.tensors if entry.same is None)
         if wanted > allowed:
             raise PackedError(f"unfolds to {wanted} bytes; allowed: {allowed}, a larger `limit` has to be asked for")

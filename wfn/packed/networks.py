@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from wfn.packed.decode import tensors
+from wfn.packed.decode import allowed_bytes, tensors
 from wfn.packed.errors import PackedError, first_line
 from wfn.packed.file import Source, reading
 from wfn.picture import plain_picture
@@ -22,6 +24,8 @@ ARGUMENTS = (
     *("act_layer", "norm_layer", "drop_rate", "drop_path_rate", "proj_drop_rate", "attn_drop_rate"),
     *("base_width", "cardinality", "stem_type", "stem_width", "avg_down", "class_token", "qkv_bias", "init_values"),
 )
+# Lines of how a network describes itself that say what acts in training only.
+ONLY_TRAINING = re.compile(r"\s*\(\w+\): (Dropout\w*|DropPath|Identity)\([^()]*\)")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 KEYS = ("timm", "arguments", "stem", "classes", "input")
 MAX_SIDE, MAX_PIXELS = 1 << 14, 1 << 24  # of a picture
@@ -34,25 +38,38 @@ def load(source: Source, *, limit: int | None = None) -> nn.Module:
         model = wfn.load("network.wfn")  # or "hf-hub:owner/name", from the Hugging Face hub
         probabilities = model(model.transform(picture)[None]).softmax(-1)
 
-    `model.transform` makes of a Pillow picture what the network takes, float32 [C, H, W]; `model.classes` has the names
-    of the outputs. Each is None where the file does not say. Arguments and errors of `unpack`, and PackedError for a
-    file without a network and for one that its weights do not fit; ImportError where timm is missing.
+    `model.transform` makes of a Pillow picture what the network takes, [C, H, W] in the type of its weights, which is
+    that of the file; `model.classes` has the names of the outputs. Each is None where the file does not say. Arguments
+    and errors of `unpack`, and PackedError for a file without a network and for one that its weights do not fit;
+    ImportError where timm is missing.
     """
     with reading(source) as reader:
         told = reader.header.network
         if told is None:
             raise PackedError("holds tensors only, no network; wfn.unpack gives them by name")
         checked = check(told)
-        model = _built(checked, dict(tensors(reader, limit)))
-    model.transform = None if checked["input"] is None else transform(checked["input"])  # type: ignore[assignment]
+        model = _built(checked, dict(tensors(reader, limit)), allowed_bytes(reader, limit))
+    kind = next((weight.dtype for weight in model.parameters()), torch.float32)
+    model.transform = None if checked["input"] is None else transform(checked["input"], kind)  # type: ignore[assignment]
     model.classes = checked["classes"]
     return model.eval()
 
 
-def _built(network: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
-    """The network with its weights. It is laid out without memory first, so a file cannot ask for a larger one."""
+def _built(network: Mapping[str, Any], state: Mapping[str, Tensor], allowed: int) -> nn.Module:
+    """The network with its weights. It is laid out without memory first, so a file cannot ask for a larger one.
+
+    allowed: bytes of what it computes for itself when it is built, as masks for larger pictures are.
+    """
     with torch.device("meta"):
-        wrong = unfit(state, _create(network).state_dict(), network["timm"])
+        empty = _create(network)
+    expected = empty.state_dict()
+    wrong = unfit(state, expected, network["timm"])
+    for name, each in state.items() if not wrong else ():
+        if each.dtype.is_floating_point != expected[name].dtype.is_floating_point:
+            wrong = f"{name}: {each.dtype} in the file, {expected[name].dtype} in {network['timm']}"
+    own = sum(buffer.nbytes for name, buffer in empty.named_buffers() if name not in expected)
+    if not wrong and own > allowed:
+        wrong = f"{network['timm']} needs {own} bytes beside its tensors; allowed: {allowed}"
     if wrong:
         raise PackedError(wrong)
     with torch.random.fork_rng(devices=[]):
@@ -61,14 +78,16 @@ def _built(network: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module
     return model
 
 
-def unfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], network: str) -> str | None:
-    """The first name whose shape in a file is not what a network expects, and both; None where the file fits."""
+def unfit(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], network: str, given: str = "the file"
+) -> str | None:
+    """The first name whose shape in what is given is not what a network expects, and both; None where all fit."""
     shapes = [{name: tuple(tensor.shape) for name, tensor in each.items()} for each in (state, expected)]
     wrong = sorted(name for name, _ in shapes[0].items() ^ shapes[1].items())
     if not wrong:
         return None
     found, needed = shapes[0].get(wrong[0], "no such tensor"), shapes[1].get(wrong[0], "none")
-    return f"{wrong[0]}: {found} in the file, {needed} in {network}"
+    return f"{wrong[0]}: {found} in {given}, {needed} in {network}"
 
 
 def _create(network: Mapping[str, Any]) -> nn.Module:
@@ -90,11 +109,33 @@ def _create(network: Mapping[str, Any]) -> nn.Module:
 def described(network: str | Mapping[str, Any], model: object) -> dict[str, Any]:
     """What a file says of its network: checked, and where only timm's name is given, read off the model.
 
-    Raises ValueError that names the key that is missing or not allowed.
+    Raises ValueError that names the key that is missing or not allowed, and for a model that is another one than timm
+    builds by that name alone.
     """
-    if isinstance(network, str):
-        network = _read_off(network, model)
-    return check(network)
+    if not isinstance(network, str):
+        return check(network)
+    checked = check(_read_off(network, model))
+    other = _differs(checked, cast(nn.Module, model))
+    if other:
+        raise ValueError(
+            f"network = {network!r}: by that name alone it would be loaded as another network ({other}); needed: a "
+            "model as timm builds it, or network={'timm': ..., 'arguments': ..., 'input': ...}"
+        )
+    return checked
+
+
+def _differs(network: Mapping[str, Any], model: nn.Module) -> str | None:
+    """In what a model differs from the network as it will be built; None where it does not, but for training."""
+    with torch.device("meta"):
+        built = _create(network)
+    wrong = unfit(model.state_dict(), built.state_dict(), network["timm"], "the model")
+    if wrong:
+        return wrong
+    own, theirs = (
+        [line for line in repr(each).splitlines() if not ONLY_TRAINING.fullmatch(line)] for each in (model, built)
+    )
+    lines = (f"{a.strip()} in place of {b.strip()}" for a, b in zip_longest(own, theirs, fillvalue="nothing") if a != b)
+    return next(lines, None)
 
 
 def _read_off(name: str, model: object) -> dict[str, Any]:
@@ -103,6 +144,8 @@ def _read_off(name: str, model: object) -> dict[str, Any]:
         raise ValueError(
             f"network = {name!r}: a model that timm has built is needed with it, or all keys of the network"
         )
+    if hasattr(model, "_orig_mod"):
+        raise ValueError(f"network = {name!r}: the model is compiled; pack what was compiled, model._orig_mod")
     from timm.data.config import resolve_data_config
 
     known = resolve_data_config({}, model=model)
@@ -215,9 +258,18 @@ def _side(value: Any, where: str, most: int) -> int:
     return value
 
 
-def transform(wanted: Mapping[str, Any]) -> Callable[[Any], Tensor]:
-    """What becomes of a Pillow picture of any kind (`plain_picture`): float32 [C, H, W]. wanted: `input`, checked."""
-    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Lambda, Normalize, Resize, ToTensor
+def transform(wanted: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> Callable[[Any], Tensor]:
+    """What becomes of a Pillow picture of any kind (`plain_picture`): [C, H, W]. wanted: `input`, checked."""
+    from torchvision.transforms import (
+        CenterCrop,
+        Compose,
+        ConvertImageDtype,
+        InterpolationMode,
+        Lambda,
+        Normalize,
+        Resize,
+        ToTensor,
+    )
 
     size: int | Sequence[int] = wanted["shorter"] if "shorter" in wanted else wanted["squash"]
     return Compose(
@@ -227,5 +279,6 @@ def transform(wanted: Mapping[str, Any]) -> Callable[[Any], Tensor]:
             CenterCrop(wanted["crop"]),
             ToTensor(),
             Normalize(wanted["mean"], wanted["std"]),
+            ConvertImageDtype(dtype),
         ]
     )
