@@ -17,7 +17,8 @@ MODULES = {
 }
 # A room imports itself and those before it. What only looks on is imported by those that do the work.
 ROOMS = (
-    *("wfn.method", "wfn.stem", "wfn.picture", "wfn.packed", "wfn", "wfn.files", "wfn.export", "wfn.hub", "wfn.cli"),
+    *("wfn.compiling", "wfn.method", "wfn.stem", "wfn.picture", "wfn.packed", "wfn"),
+    *("wfn.files", "wfn.export", "wfn.hub", "wfn.cli"),
     *("pipeline.base", "pipeline.watching", "pipeline.data", "pipeline.network", "pipeline.training"),
     *("pipeline.measuring", "pipeline.fixing", "pipeline.methods", "pipeline.comparing"),
     *("pipeline.packing", "pipeline.report", "pipeline.ahead", "pipeline.paper", "pipeline.spreading"),

@@ -1,6 +1,8 @@
 """What docs/library.md promises, run as it stands there."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from clones import ROOT
@@ -36,3 +38,22 @@ def test_the_small_gpt(capsys):
     after, before = float(re.search(r"-> ([\d.]+)", capsys.readouterr().out)[1]), names["before"]
     assert (after, before) == pytest.approx((float(values[2]), float(values[3])), abs=0.1)
     assert after < before + 0.05
+
+
+WITHOUT_A_PLACE = """
+import torch
+from numba.core import caching
+
+caching._CacheImpl._locator_classes = []
+import wfn
+
+print(wfn.fix([torch.nn.Parameter(torch.tensor([0.5, 0.25, -1.0]))], delta=0.1).codebook().tolist())
+"""
+
+
+def test_where_no_compiled_code_can_be_kept():
+    """In a container whose folders are read-only, numba finds no place; functions are compiled in each process then."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_PLACE], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "[-1.0, 0.25, 0.5]\n", done.stderr

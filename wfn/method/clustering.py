@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from wfn.compiling import compiled
 from wfn.method.centres import Distance, Doubles, Floats, candidate_centres, term_count
 from wfn.method.piecewise import Pieces, map_constant
 from wfn.method.walk import Positions, walk
@@ -231,7 +231,7 @@ class _Pass:
         return values, fixed
 
 
-@njit(cache=True)
+@compiled()
 def _deal_out_(values, fixed, weights, cut, positions, borders, centres):  # type: ignore[no-untyped-def]
     """Weights that are marked inf, each equal to one of `cut` [C], get the centres of their runs in their order.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
+from wfn.compiling import compiled
 from wfn.method.threads import CHUNK, follow_torch
 
 
@@ -43,25 +44,25 @@ def _is_plain(vector: Tensor) -> bool:
 
 
 # Of bits, because of numbers the compiler makes a branch, which a random mask always surprises.
-@njit(cache=True)
+@compiled()
 def _put_few(weights, values, fixed):  # type: ignore[no-untyped-def]
     for i in range(weights.size):
         weights[i] ^= (weights[i] ^ values[i]) & -np.int32(fixed[i])
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def _put(weights, values, fixed):  # type: ignore[no-untyped-def]
     for i in prange(weights.size):
         weights[i] ^= (weights[i] ^ values[i]) & -np.int32(fixed[i])
 
 
-@njit(cache=True)
+@compiled()
 def _pull_few(gradient, slopes, strength, fixed):  # type: ignore[no-untyped-def]
     for i in range(gradient.size):
         gradient[i] = 0 if fixed[i] else gradient[i] + strength * slopes[i]
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def _pull(gradient, slopes, strength, fixed):  # type: ignore[no-untyped-def]
     for i in prange(gradient.size):
         gradient[i] = 0 if fixed[i] else gradient[i] + strength * slopes[i]

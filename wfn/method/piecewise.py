@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from wfn.compiling import compiled
 from wfn.method.centres import Floats
 from wfn.method.threads import CHUNK, follow_torch
 
@@ -52,7 +53,7 @@ class Pieces:
         return Pieces(upper, np.minimum(first, len(upper) - 1).astype(np.int32), shift)
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def _map_constant(weights, upper, first, shift, constant, values, mapped):  # type: ignore[no-untyped-def]
     bits = weights.view(np.uint32)
     for chunk in prange((weights.size + CHUNK - 1) // CHUNK):

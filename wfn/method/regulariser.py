@@ -21,10 +21,11 @@ import math
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from wfn.compiling import compiled
 from wfn.method.centres import LARGEST, Distance, Doubles, Floats
 from wfn.method.rows import put_columns
 from wfn.method.threads import CHUNK, follow_torch
@@ -245,7 +246,7 @@ def _magnitudes(bits: Integers) -> Doubles:
     return np.minimum(bits, largest).astype(np.int32).view(np.float32).astype(np.float64)
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def _exact(weights, centres, zero_threshold, temperature, relative):  # type: ignore[no-untyped-def]
     """f(w), f'(w) [P] from the formula in float64, and by how much f' differs from that on both sides [P].
 
@@ -284,7 +285,7 @@ def _exact(weights, centres, zero_threshold, temperature, relative):  # type: ig
 
 # LLVM turns the loops into vector instructions as long as indices are unsigned and integers have 32 bits; it would not
 # do so with the rows, whose columns are therefore brought together first, for one block of weights at a time.
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+@compiled(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
 def _put_slopes(  # type: ignore[no-untyped-def]
     weights, bits, out, free, scale, low, shift, half, rows, crowded, upper, following, start, stop
 ):
@@ -329,7 +330,7 @@ def _put_slopes(  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def _put_slopes_in_chunks(  # type: ignore[no-untyped-def]
     weights, bits, out, free, scale, low, shift, half, rows, crowded, upper, following
 ):

@@ -9,15 +9,15 @@ taken, so that a whole pass of clustering looks at every weight about once.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wfn.compiling import compiled
 from wfn.method.centres import Floats
 
 Positions = NDArray[np.int64]
 
 
-@njit(cache=True)
+@compiled()
 def _excess(one: float, other: float, bound: float) -> float:
     """A number with exactly the sign of one + other - bound."""
     total = one + other
@@ -27,7 +27,7 @@ def _excess(one: float, other: float, bound: float) -> float:
     return (one - (total - part)) + (other - part)
 
 
-@njit(cache=True)
+@compiled()
 def _left_first(left: float, right: float, centre: float, relative: bool) -> bool:
     """Which of two weights beside the centre is nearer, exactly; of equally near ones the lower.
 
@@ -42,7 +42,7 @@ def _left_first(left: float, right: float, centre: float, relative: bool) -> boo
     return excess > 0 or (excess == 0 and left < right)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _look(ascending, position, reachable, centre, relative):  # type: ignore[no-untyped-def]
     """The weight at a position of the ring, and its distance."""
     weight = np.float64(ascending[position - ascending.size if position >= ascending.size else position])
@@ -50,7 +50,7 @@ def _look(ascending, position, reachable, centre, relative):  # type: ignore[no-
     return weight, gap / abs(weight) if relative else gap
 
 
-@njit(cache=True)
+@compiled()
 def walk(
     ascending: Floats, ranges: Positions, centre: float, budget: float, limit: int, relative: bool
 ) -> tuple[int, int, int, float]:

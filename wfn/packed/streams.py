@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wfn.compiling import compiled
 from wfn.packed.errors import PackedError
 from wfn.packed.tables import SCALE_BITS, TOTAL, Counts, starts
 from wfn.packed.types import Bits
@@ -33,7 +33,7 @@ def encode(symbols: NDArray[np.uint16], table: Counts) -> bytes:
     return states.astype("<u4").tobytes() + words[:used][::-1].astype("<u2").tobytes()
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _encode(symbols, table, start, states, words):  # type: ignore[no-untyped-def]
     """Code from the last symbol to the first; returns how many words were written, the last one first."""
     used = 0
@@ -72,7 +72,7 @@ def decode_into_(bits: Bits, stream: bytes, table: NDArray[Any], codebook: Bits,
         raise PackedError("a stream does not end where it should")
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _decode(bits, states, words, symbol_of, step_of, values, others):  # type: ignore[no-untyped-def]
     """Decode all values; False where words or others run out, are left over, or a state ends elsewhere."""
     word, other, escape, turn = 0, 0, len(values) - 1, len(states) - 1  # 1 or 8 states

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wfn.compiling import compiled
 from wfn.packed.tables import TOTAL, Counts
 from wfn.packed.types import Bits
 
@@ -32,13 +32,13 @@ def symbols(bits: Bits, codebook: Bits) -> NDArray[np.uint16]:
     return found
 
 
-@njit(cache=True)
+@compiled()
 def _slot(key):  # type: ignore[no-untyped-def]
     """Fibonacci hashing of a bit pattern to 16 bits."""
     return np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(48))
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _count(bits, keys, counts):  # type: ignore[no-untyped-def]
     """Count all values; False where there are more than a codebook can hold."""
     found = 0
@@ -55,7 +55,7 @@ def _count(bits, keys, counts):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True)
+@compiled()
 def _enter(codebook, keys, places):  # type: ignore[no-untyped-def]
     for place in range(len(codebook)):
         slot = _slot(codebook[place])
@@ -64,7 +64,7 @@ def _enter(codebook, keys, places):  # type: ignore[no-untyped-def]
         keys[slot], places[slot] = codebook[place], place
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _look_up(bits, keys, places, found, missing):  # type: ignore[no-untyped-def]
     for i in range(len(bits)):
         slot = _slot(bits[i])
