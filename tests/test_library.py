@@ -44,7 +44,7 @@ WITHOUT_A_PLACE = """
 import torch
 from numba.core import caching
 
-caching._CacheImpl._locator_classes = []
+caching.CacheImpl._locator_classes = []
 import wfn
 
 print(wfn.fix([torch.nn.Parameter(torch.tensor([0.5, 0.25, -1.0]))], delta=0.1).codebook().tolist())
