@@ -160,3 +160,15 @@ def test_a_stem_for_small_images():
         model.layer1.register_forward_hook(lambda _, inputs, __, name=name: shapes.update({name: inputs[0].shape[2:]}))
         model.eval()(image)
     assert shapes == {"cifar": (32, 32), "own": (8, 8)}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_tied_weights_are_written(tmp_path, channels_last):
+    """As those of two layers that share one parameter."""
+    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3))
+    model[1].weight = model[0].weight
+    model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    (tmp_path / "model.safetensors").write_bytes(weight_bytes(model))
+    again = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3))
+    load_weights(again, tmp_path / "model.safetensors")
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in again.state_dict().items())

@@ -261,3 +261,18 @@ def test_faults_of_several_kinds_are_named_together_without_torch(files):
     note(
         SECTION, "faults of several kinds", "named together, before the first stage", lines[-1].removeprefix("error: ")
     )
+
+
+def test_places_in_the_home_folder(settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    own = {"data.root": "~/pictures", "model.checkpoint": "~/weights.pt", "model.module": "~/mine.py"}
+    chosen = settings.changed(own)
+    assert [line.partition(" = ")[0] for line in obstacles(chosen, [])] == [
+        "data.root",
+        "model.module",
+        "model.checkpoint",
+    ]
+    (tmp_path / "pictures").mkdir()
+    for name in ("weights.pt", "mine.py"):
+        (tmp_path / name).touch()
+    assert obstacles(chosen, []) == []

@@ -156,3 +156,28 @@ def test_weights_that_the_hub_no_longer_has(hub, at, settings, capsys, choice):
     assert isinstance(model, nn.Module)
     assert followed.trains_the_baseline
     assert followed.of_baseline()["model"]["checkpoint"] is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "from_weights", "refused"), [(10, False, True), (1000, False, False), (10, True, False)]
+)
+def test_a_head_that_nobody_trains_is_refused(hub, at, settings, classes, from_weights, refused):
+    """timm leaves out the head of its weights where there are other classes."""
+    at(hub.address)
+    hub.files["timm/test_resnet.r160_in1k:model.safetensors"] = save(weights())
+    chosen = changed(
+        settings,
+        model__pretrained=True,
+        model__in_chans=3,
+        data__channels=3,
+        model__num_classes=classes,
+        pretrain__from_weights=from_weights,
+    )
+    if refused:
+        message = (
+            "model.pretrained = true: the head of test_resnet is for 1000 classes, model.num_classes = 10; allowed"
+        )
+        with pytest.raises(InputError, match=message):
+            starting_point(chosen)
+    else:
+        assert first(starting_point(chosen)[0].state_dict()) == first(weights())

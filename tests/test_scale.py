@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from ports import free_port
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Settings
 from pipeline.fixing.rounds import fix_network
-from pipeline.training.device import launch
+from pipeline.training.device import launch, seed_epoch
 from wfn.method.part import FREE
 
 
@@ -138,3 +139,17 @@ def test_a_limit_on_threads_is_kept():
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "1 1\n"
+
+
+def test_random_numbers_of_an_epoch_are_each_process_s_own_and_come_back():
+    """A checkpoint holds the first process's random state, and all are given that one after a break."""
+
+    def drawn(rank, epoch, before, of=2):
+        torch.manual_seed(before)
+        seed_epoch(SimpleNamespace(world_size=of, global_rank=rank), 5, epoch)
+        return torch.rand(4).tolist()
+
+    found = {(rank, epoch): drawn(rank, epoch, 0) for rank in range(2) for epoch in range(2)}
+    assert len({tuple(each) for each in found.values()}) == 4
+    assert all(drawn(*key, 99) == each for key, each in found.items())
+    assert drawn(0, 0, 7, of=1) != drawn(0, 0, 8, of=1)  # one process goes on with the state that it has

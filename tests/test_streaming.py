@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -137,6 +138,12 @@ def test_processes_share_every_batch(load):
             assert torch.equal(parts[rank][number].pixels, whole.pixels[rank::2])
 
 
+def test_more_processes_than_there_are_images_in_the_last_batch(load):
+    """15 images in batches of 7: the last one is for the first process alone."""
+    parts = [list(load().test_batches(7, Share(rank, 4))) for rank in range(4)]
+    assert [[len(batch) for batch in part] for part in parts] == [[2, 2, 1], [2, 2], [2, 2], [1, 1]]
+
+
 def test_test_images_are_whole_in_order_and_the_same_every_time(load):
     one, other = list(load().test_batches(4)), list(load().test_batches(7))
     assert sum(len(batch) for batch in one) == 15
@@ -225,3 +232,56 @@ def test_images_that_have_changed_since_are_noticed(load, root):
             load()
     finally:
         (root / "train" / "n00" / "0000.png").unlink()
+
+
+@pytest.fixture
+def own(chosen, root, tmp_path):
+    """A copy of the pictures that may be changed, its settings, and the folder of its index."""
+    shutil.copytree(root, tmp_path / "pictures")
+    data = changed(chosen, data__root=tmp_path / "pictures").data
+    streaming.save(*streaming.prepare(data, seed=0), tmp_path / "data")
+    return tmp_path / "pictures", data, tmp_path / "data"
+
+
+def test_other_pixels_under_the_same_name_are_another_data_set(own):
+    pictures, data, folder = own
+    before = (folder / "card.json").read_bytes()
+    picture = next((pictures / "train" / "n00").iterdir())
+    Image.open(picture).rotate(180).save(picture)
+    streaming.save(*streaming.prepare(data, seed=0), folder)
+    assert (folder / "card.json").read_bytes() != before
+
+
+@pytest.mark.parametrize("change", ["renamed", "added to the last class", "taken from the last class"])
+def test_rows_that_would_name_other_files_are_noticed(own, chosen, change):
+    pictures, data, folder = own
+    picture = max((pictures / "train" / "n02").iterdir())
+    if change == "renamed":
+        picture.rename(picture.with_name("0000.png"))
+    elif change == "added to the last class":
+        shutil.copy(picture, picture.with_name("zzz.png"))
+    else:
+        picture.unlink()
+    with pytest.raises(InputError, match="the images are not those that stage data has seen"):
+        streaming.load(folder, data, input_settings(chosen.model), 0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_goes_while_it_is_needed_is_one_line(own, chosen, workers):
+    pictures, data, folder = own
+    loaded = streaming.load(folder, data, input_settings(chosen.model), workers)
+    picture = next((pictures / "val" / "n01").iterdir())
+    picture.unlink()
+    with pytest.raises(InputError) as error:
+        list(loaded.test_batches(4))
+    assert str(error.value).endswith(f"{picture.name}: not an image that Pillow can read (No such file or directory)")
+    assert "\n" not in str(error.value)
+    assert "Error" not in str(error.value)
+
+
+def test_a_damaged_card_is_one_line(own, chosen):
+    _, data, folder = own
+    (folder / "card.json").write_text('{"pixels":')
+    with pytest.raises(InputError, match="card.json") as error:
+        streaming.load(folder, data, input_settings(chosen.model), 0)
+    assert "\n" not in str(error.value)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from pipeline.base.errors import InputError
-from pipeline.base.results import CARD, SETTINGS
+from pipeline.base.results import CARD, SETTINGS, read_json
 from pipeline.base.settings import Settings
 
 PROVENANCE = "provenance.csv"
@@ -64,13 +64,21 @@ def _work(settings: Settings, stages: Sequence[str], epochs: Mapping[str, int], 
         "quantise": f"{counts['quantise']} of other methods",
         EXPLORE: f"{counts[EXPLORE]} explored",
     }
-    card = runs / "data" / CARD
-    images = f" of {json.loads(card.read_text())['train']['images']:,} images" if card.exists() else ""
+    count = _training_images(runs / "data" / CARD)
+    images = "" if count is None else f" of {count:,} images"
     return (
         f"{settings.profile}: {settings.model.name} on {settings.data.name}: "
         f"{', '.join(text for kind, text in texts.items() if counts[kind])}; "
         f"at most {_plural(sum(epochs.values()), 'epoch')} of training{images} in {_plural(len(epochs), 'stage')}"
     )
+
+
+def _training_images(card: Path) -> int | None:
+    """How many the card of the data set counts; None where there is none, or it is damaged and will be made anew."""
+    try:
+        return int(read_json(card)["train"]["images"])
+    except (FileNotFoundError, InputError, LookupError, TypeError, ValueError):
+        return None
 
 
 def _plural(count: int, of: str) -> str:

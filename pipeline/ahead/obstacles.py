@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.base.errors import InputError
-from pipeline.base.results import repository
+from pipeline.base.results import in_clone
 from pipeline.base.settings import Model, Settings
 from pipeline.methods import check_method, known_methods
 
@@ -67,11 +67,11 @@ def networks_of_timm() -> set[str]:
 
 def _files(settings: Settings) -> Iterator[str]:
     root, module, checkpoint = settings.data.root, settings.model.module, settings.model.checkpoint
-    if root is not None and not (repository() / root).is_dir():
+    if root is not None and not in_clone(Path(root)).is_dir():
         yield f"data.root = {root}: no such folder; relative paths begin at the clone"
-    if module is not None and not (repository() / module).is_file():
+    if module is not None and not in_clone(Path(module)).is_file():
         yield f"model.module = {module}: no such file; relative paths begin at the clone"
-    if checkpoint and not checkpoint.startswith(HUB) and not (repository() / checkpoint).is_file():
+    if checkpoint and not checkpoint.startswith(HUB) and not in_clone(Path(checkpoint)).is_file():
         yield f"model.checkpoint = {checkpoint}: no such file; relative paths begin at the clone"
 
 

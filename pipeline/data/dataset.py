@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.base.errors import InputError
-from pipeline.base.results import CARD
+from pipeline.base.results import CARD, read_json
 from pipeline.base.settings import Data
 from pipeline.data.choosing import Choice
 from pipeline.data.images import Images
@@ -108,7 +107,7 @@ def check_classes(dataset: Dataset, outputs: int) -> None:
 
 def read_card(folder: Path, settings: Data, checked: Sequence[str] = CHECKED) -> dict[str, Any]:
     """The card of a saved data set. Raises InputError for one that was made with other settings of those `checked`."""
-    card: dict[str, Any] = json.loads((folder / CARD).read_text())
+    card = read_json(folder / CARD)
     for key in checked:
         wanted, found = getattr(settings, key), card.get(key)
         if found != wanted:

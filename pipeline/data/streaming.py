@@ -32,7 +32,7 @@ from pipeline.data.dataset import CHECKED, WHOLE, Share, describe, full_batches,
 from pipeline.data.images import Images, read_image, refuse
 from pipeline.data.recipes import transforms
 from pipeline.data.sources.find import find_source
-from pipeline.data.sources.source import Labels
+from pipeline.data.sources.source import Labels, Source
 from pipeline.watching.progress import Steps
 
 INDEX = "index.safetensors"
@@ -46,42 +46,56 @@ def prepare(settings: Data, seed: int) -> tuple[dict[str, Labels], dict[str, Any
     Raises InputError for a data set that cannot be trained on, and for images that cannot be opened.
     """
     train, test = choose(settings, seed)
-    formats, problems = zip(*(_look(choice, settings) for choice in (train, test)), strict=True)
+    formats, problems, digests = zip(*(_look(choice, settings) for choice in (train, test)), strict=True)
     refuse([*problems[0], *problems[1]])
     index = {
         f"{part}.{kind}": np.ascontiguousarray(getattr(choice, kind))
         for part, choice in (("train", train), ("test", test))
         for kind in ("rows", "labels")
     }
-    digest = hashlib.sha256(b"".join(values.tobytes() for values in index.values())).hexdigest()
-    found = {"recipe": settings.recipe, "stored_as": {"train": formats[0], "test": formats[1]}, "sha256": digest}
+    content = [*(values.tobytes() for values in index.values()), *digests]
+    found = {
+        "recipe": settings.recipe,
+        "stored_as": {"train": formats[0], "test": formats[1]},
+        "sha256": hashlib.sha256(b"".join(content)).hexdigest(),
+        "source": {"train": _listed(train.source), "test": _listed(test.source)},
+    }
     return index, describe(settings, train, test) | found
 
 
-def _look(choice: Choice, settings: Data) -> tuple[dict[str, int], list[str]]:
+def _listed(source: Source) -> str:
+    """A digest of the names and labels of all images of a source, wherever it lies: another order is another one."""
+    names = "\n".join(source.title(i).rpartition("/")[2] for i in range(len(source.labels)))
+    return hashlib.sha256(names.encode(errors="surrogateescape") + source.labels.tobytes()).hexdigest()
+
+
+def _look(choice: Choice, settings: Data) -> tuple[dict[str, int], list[str], bytes]:
     """Open every image: cut short or foreign files are found before a day of training, not in it.
 
-    Returns how many images are stored in which format, and a line for each that cannot be read.
+    Returns how many images are stored in which format, a line for each that cannot be read, and a digest of all pixels.
     """
 
-    def look(row: int) -> tuple[str, str]:
+    def look(row: int) -> tuple[str, str, bytes]:
         try:
-            return read_image(choice.source, row, settings)[1], ""
+            picture, form = read_image(choice.source, row, settings)
+            return form, "", hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).digest()
         except InputError as error:
-            return "", str(error)
+            return "", str(error), b""
 
     formats: Counter[str] = Counter()
     problems = []
+    digest = hashlib.sha256()
     with (
         Steps("data: looking at every image", len(choice.rows)) as progress,
         ThreadPoolExecutor(CHECKED_AT_ONCE) as pool,
     ):
         for start in range(0, len(choice.rows), SUBMITTED_AT_ONCE):
-            for form, problem in pool.map(look, choice.rows[start : start + SUBMITTED_AT_ONCE].tolist()):
+            for form, problem, pixels in pool.map(look, choice.rows[start : start + SUBMITTED_AT_ONCE].tolist()):
                 progress.advance()
+                digest.update(pixels)
                 formats[form] += not problem
                 problems += [problem] if problem else []
-    return {form: count for form, count in sorted(formats.items()) if count}, problems
+    return {form: count for form, count in sorted(formats.items()) if count}, problems, digest.digest()
 
 
 def save(index: Mapping[str, Labels], card: Mapping[str, Any], folder: Path) -> None:
@@ -98,8 +112,8 @@ def load(folder: Path, settings: Data, model_input: Mapping[str, Any], workers: 
     index, parts = safetensors.numpy.load_file(folder / INDEX), find_source(settings)
     choices = []
     for part, source in (("train", parts.train), ("test", parts.test or parts.train)):
-        rows, labels = index[f"{part}.rows"], index[f"{part}.labels"]
-        if len(source.labels) <= rows.max() or not np.array_equal(source.labels[rows], labels):
+        rows = index[f"{part}.rows"]
+        if card.get("source", {}).get(part) != _listed(source):
             raise InputError(
                 "data: the images are not those that stage data has seen; `dvc repro --force data` looks again"
             )
@@ -161,15 +175,20 @@ class Streamed:
         return seen(Choice(self.train.source, self.train.rows[places]), self.transforms[1], self.settings)
 
     def _batches(self, reader: _Reader, batches: Sequence[Tensor], share: Share) -> Iterator[Images]:
+        own = (batch[share.rank :: share.of].tolist() for batch in batches)
         loader = DataLoader(
             reader,
-            batch_sampler=[batch[share.rank :: share.of].tolist() for batch in batches],
+            batch_sampler=[numbers for numbers in own if numbers],  # there may be fewer images left than processes
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # else it draws from torch's own random state
         )
-        for pixels, labels in loader:
-            yield Images(pixels.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True))
+        try:
+            for pixels, labels in loader:
+                yield Images(pixels.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True))
+        except InputError as error:  # of a process that reads, it comes with a traceback
+            line = str(error).strip().splitlines()[-1]
+            raise InputError(line.removeprefix(f"{InputError.__module__}.{InputError.__qualname__}: ")) from None
 
 
 def seen(choice: Choice, transform: Any, settings: Data) -> Images:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pipeline.base.errors import InputError, one_line
-from pipeline.base.settings import Model, Stem
+from pipeline.base.settings import Model, Settings, Stem
 from pipeline.data.module import line_of, module_file, register_networks
 from pipeline.data.names import described
 from pipeline.network.hub import fetch
@@ -58,6 +58,24 @@ def build(settings: Model, seed: int) -> nn.Module:
         if settings.stem is not None:
             _replace_stem(model, settings.stem)
     return suit_small_maps(model)
+
+
+def check_head(settings: Settings) -> None:
+    """Raise InputError for weights that timm names, taken as they are, whose head is for another number of classes.
+
+    timm leaves such a head out, and it would stay as it began.
+    """
+    given = settings.model
+    if not given.pretrained or given.checkpoint is not None or settings.pretrain.from_weights:
+        return
+    register_networks(given)
+    known = described(given)
+    if known is not None and known.num_classes != given.outputs:
+        raise InputError(
+            f"model.pretrained = true: the head of {given.name} is for {known.num_classes} classes, "
+            f"model.num_classes = {given.outputs}; allowed: as many, or pretrain.from_weights = true, which trains a "
+            "new head"
+        )
 
 
 def _replace_stem(model: nn.Module, stem: Stem) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import nn
 
 from pipeline.base.errors import InputError
@@ -65,5 +66,8 @@ def _read(path: Path, key: str) -> Unwrapped:
 
 
 def weight_bytes(model: nn.Module) -> bytes:
-    """Parameters and buffers as the content of a .safetensors file."""
-    return safetensors.torch.save({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
+    """Parameters and buffers as the content of a .safetensors file; tied ones are there once for each name."""
+    state = {
+        name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in model.state_dict().items()
+    }
+    return safetensors.torch.save(state)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from typing import cast
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric, is_wrapped
 from lightning_fabric.wrappers import _FabricModule
@@ -25,6 +26,15 @@ from pipeline.training.allocator import keep_freed_memory
 def seed_torch(fabric: Fabric, seed: int) -> None:
     """Seed torch's own random state (dropout and the like draw from it), in every process otherwise."""
     torch.manual_seed(seed + fabric.global_rank)
+
+
+def seed_epoch(fabric: Fabric, seed: int, epoch: int) -> None:
+    """With several processes, seed torch's own random state anew for an epoch, in every process otherwise.
+
+    A checkpoint holds the first one's state alone; so all go on after a break as they would have without it.
+    """
+    if fabric.world_size > 1:
+        torch.manual_seed(int(np.random.SeedSequence([seed, epoch, fabric.global_rank]).generate_state(1)[0]))
 
 
 def launch(hardware: Hardware, seed: int, threads: int | None = None) -> Fabric:

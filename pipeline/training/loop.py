@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.base.errors import DivergedError, InputError
 from pipeline.base.settings import Finetune, Hardware
 from pipeline.training.averaging import Average
-from pipeline.training.device import backward, share_of, summed, unwrapped
+from pipeline.training.device import backward, seed_epoch, share_of, summed, unwrapped
 from pipeline.training.last_good import LastGood
 from pipeline.training.work import Row, Work
 
@@ -162,6 +162,7 @@ class _Training:
         """Train over all images once; returns the row of this epoch, and its top-1: percent of its varied images."""
         work, plan, start = self._work, self._plan, time.perf_counter()
         work.network.train()
+        seed_epoch(work.fabric, work.settings.seed, number)
         sums: dict[str, Tensor] = {}
         seen = torch.zeros(2, dtype=torch.int64, device=work.fabric.device)  # images right, and images
         exact = torch.float32 if work.fabric.device.type == "mps" else torch.float64  # which Apple's GPUs do not have

@@ -12,7 +12,7 @@ from pipeline.base.results import CARD, LAYERS
 from pipeline.base.settings import Settings
 from pipeline.data.dataset import Dataset, check_classes
 from pipeline.measuring.evaluation import measure
-from pipeline.network.build import build
+from pipeline.network.build import build, check_head
 from pipeline.network.hub import NotDownloadedError
 from pipeline.network.layout import layer_table
 from pipeline.network.trial import check_runs
@@ -48,6 +48,7 @@ def starting_point(settings: Settings, *, quiet: bool = False) -> tuple[nn.Modul
 
     Where the weights cannot be downloaded and the profile says to train then, those settings name no weights.
     """
+    check_head(settings)
     try:
         model = build(settings.model, settings.seed)
         if settings.model.checkpoint is not None:
