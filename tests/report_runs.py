@@ -76,9 +76,13 @@ BASELINES = [
 ]
 
 
-def small_run(delta, alpha, seed=0, *, fix_batch_norm=True, distance="relative"):
+# How `explore` fixes.
+SMALL = {"fix_batch_norm": True, "distance": "relative", "clustering": "recluster", "fractions": [1.0]}
+
+
+def small_run(delta, alpha, seed=0, *, fix_batch_norm=True, distance="relative", **further):
     """A run of `explore`; the second seed has 0.2 points more, batch-norm in float as many values again."""
-    chosen = {"fix_batch_norm": fix_batch_norm, "distance": distance, "fractions": [1.0]}
+    chosen = SMALL | {"fix_batch_norm": fix_batch_norm, "distance": distance} | further
     top1 = 90 + 100 * delta + alpha + 0.2 * seed - (distance == "euclidean")
     return run(
         top1,

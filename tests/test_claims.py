@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from report_runs import BASELINES, FIXED, QUANTISED, fixing, run, small_run
+from report_runs import BASELINES, FIXED, QUANTISED, SMALL, fixing, run, small_run
 
 from pipeline.base.errors import InputError
 from pipeline.base.rates import candidates, chosen, together
@@ -27,7 +27,7 @@ from pipeline.report.claims import (
     verdict,
 )
 
-NONE = tables.explored_runs([], [])
+NONE = tables.explored_runs([], [], {})
 
 
 def measured(*values):
@@ -132,7 +132,7 @@ def test_exploring_is_a_mean_over_deltas_by_seed(settings):
         small_run(delta, 0.4, seed, distance=distance)
         for delta in (0.01, 0.02) for seed in (0, 1) for distance in ("relative", "euclidean")
     ]  # fmt: skip
-    compared, explored = tables.compared_runs(BASELINES, FIXED, []), tables.explored_runs(small, runs)
+    compared, explored = tables.compared_runs(BASELINES, FIXED, []), tables.explored_runs(small, runs, SMALL)
     assert mean_over_deltas(explored, "top1", change="none", alpha=0.4).values.to_dict() == {
         0: pytest.approx(91.9),
         1: pytest.approx(92.1),
@@ -140,15 +140,49 @@ def test_exploring_is_a_mean_over_deltas_by_seed(settings):
     table = claims(settings, compared, FIXED[:2], explored)
     row = table[table["claim"].str.startswith("Relative") & table["claim"].str.endswith("top-1")].iloc[0]
     assert (row["measured"], row["runs"], row["verdict"]) == (pytest.approx(1), 2, HOLDS)
-    one_delta_of_a_seed = tables.explored_runs(small, runs[:-2])
+    one_delta_of_a_seed = tables.explored_runs(small, runs[:-2], SMALL)
     assert list(mean_over_deltas(one_delta_of_a_seed, "top1", change="none", alpha=0.4).values.index) == [0]
 
 
 def test_settings_that_differ_otherwise_are_no_figure():
-    """Runs of 9 and of 3 epochs are no repeats of each other."""
-    compared = tables.compared_runs(BASELINES, [FIXED[0], run(97.2, fixing(0.01, rounds=2))], [])
+    """Runs of 9 and of 6 epochs are no repeats of each other."""
+    shorter = fixing(0.01, seed=1) | {"finetune": {"epochs": 2}}
+    compared = tables.compared_runs(BASELINES, [FIXED[0], run(97.2, shorter)], [])
     assert not len(figure_of(compared, "top1", "fix", method="WFN", delta=0.01).values)
-    assert len(figure_of(compared, "top1", "fix", method="WFN", delta=0.01, epochs=3).values) == 1
+    assert len(figure_of(compared, "top1", "fix", method="WFN", delta=0.01, epochs=6).values) == 1
+
+
+def test_other_rounds_are_another_method(settings):
+    """Of the same delta, alpha and seed, as many or not: neither a repeat of the main setting nor in its way."""
+    other = fixing(0.01)
+    other["fixing"] = other["fixing"] | {"fractions": [0.1, 0.2, 0.3, 1.0]}
+    variants = [run(90.0, fixing(0.01, rounds=2)), run(91.0, other, unique=7)]
+    compared = tables.compared_runs(BASELINES, [*FIXED, *variants], [])
+    assert figure_of(compared, "top1", "fix", method="WFN", delta=0.01).values.tolist() == [97.5, 97.9]
+    names = ["WFN, fractions 0.5, 1", "WFN, fractions 0.1, 0.2, 0.3, 1"]
+    for table in (tables.quantisers(compared), tables.comparison(BASELINES, [*FIXED, *variants], "resnet18")):
+        rows = table.set_index("method")
+        assert rows.loc[names, "top1"].tolist() == [90.0, 91.0]
+        assert rows.loc[names, "runs"].tolist() == [1, 1]
+        assert tables.row_at(table, 0.01, 0.4)["runs"] == 2
+    row = claims(settings, compared, FIXED[:2], NONE).iloc[0]
+    assert (row["runs"], row["verdict"]) != (0, UNMEASURED)
+
+
+def test_every_ablation_has_its_name(settings):
+    """None is taken for the method as it is: a mean over both would be a figure of neither."""
+    small = [run(92.0, {"seed": 0})]
+    runs = [small_run(delta, 0.4) for delta in (0.01, 0.02)]
+    more = [small_run(0.01, 0.4, clustering="incremental"), small_run(0.01, 0.4, fractions=[0.5, 1.0])]
+    found = tables.explored_runs(small, [*runs, *more], SMALL)
+    assert found["change"].tolist()[:4] == ["none", "none", "clustering incremental", "fractions 0.5, 1"]
+    alone = tables.explored_runs(small, runs, SMALL)
+    assert mean_over_deltas(found, "top1", change="none").mean == mean_over_deltas(alone, "top1", change="none").mean
+    assert len(tables.explored(found)) == 5
+    euclidean = tables.explored_runs(
+        small, [small_run(0.01, 0.4, distance="euclidean")], SMALL | {"distance": "euclidean"}
+    )
+    assert euclidean["change"].tolist()[:1] == ["none"]
 
 
 def test_a_smaller_network_that_is_better_takes_wfn_off_the_front(settings):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from clones import ROOT
 from matplotlib.figure import Figure
-from report_runs import FIXED, LAYOUT, made_results
+from report_runs import FIXED, LAYOUT, SMALL, made_results
 
 from pipeline.report import tables, weights
 from pipeline.report.accuracy import accuracy_against_size, pareto_front
@@ -31,13 +31,22 @@ def compared(results):
 
 @pytest.fixture
 def explored(results):
-    return tables.explored(tables.explored_runs(results.explore_baselines, results.explored))
+    return tables.explored(tables.explored_runs(results.explore_baselines, results.explored, SMALL))
 
 
 @pytest.fixture
 def layers(results):
     before = weights.read_parameters(results.baselines[0], LAYOUT)
     return weights.layerwise(LAYOUT, before, weights.read_weights(results.fixed[0], LAYOUT))
+
+
+@pytest.mark.parametrize(("kept", "columns"), [("none", 2), ("euclidean distance", 1)])
+def test_a_column_without_runs_is_left_out(explored, kept, columns):
+    """Without ablations, or with nothing but them."""
+    baseline = explored["method"] == tables.BASELINE
+    picture = exploration(explored[(explored["change"] == kept) | baseline], 1000)
+    assert len(axes_of(picture)) == 3 * columns
+    assert bool(picture.says) == (kept == "none")
 
 
 def axes_of(picture):

@@ -13,7 +13,7 @@ import pytest
 from clones import ROOT
 from conftest import browser_page
 from PIL import Image
-from report_runs import BASELINES, FIXED, LAYOUT, PUBLISHED, QUANTISED, fixing, made_results, run
+from report_runs import BASELINES, FIXED, LAYOUT, PUBLISHED, QUANTISED, SMALL, fixing, made_results, run
 
 from benchmarks.faults.markup import Structure
 from pipeline.base.results import run_key
@@ -307,7 +307,7 @@ def test_what_was_moved_by_hand(results):
 
 
 def test_exploration_by_hand(results):
-    table = tables.explored(tables.explored_runs(results.explore_baselines, results.explored))
+    table = tables.explored(tables.explored_runs(results.explore_baselines, results.explored, SMALL))
     assert table["runs"].tolist() == [2] * 4 + [1] * 4 + [2]
     row = table.iloc[1]
     assert (row["delta"], row["alpha"], row["change"]) == (0.01, 0.4, "none")

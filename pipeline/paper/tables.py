@@ -154,7 +154,7 @@ def claims_of(network: Network) -> pd.DataFrame:
     settings = network.settings
     compared = compared_runs(network.baselines, network.fixed, network.quantised)
     main = [run for run in network.fixed if run.settings["delta"] == settings.delta]
-    found = claims(settings, compared, main, explored_runs([], []))
+    found = claims(settings, compared, main, explored_runs([], [], {}))
     why = NOT_SO_FAR if network.missing else NOT_HERE
     found["verdict"] = found["verdict"].replace(UNMEASURED, why.text)
     nothing = found["runs"] == 0

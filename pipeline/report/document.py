@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from pipeline.base.rates import FIXING
@@ -81,7 +83,7 @@ def _compared(settings: Settings, results: Results, comparison: pd.DataFrame) ->
     """The tables of what the fixed network is compared with: other settings, other methods, what others published."""
     main = results.fixed[0]
     compared = tables.compared_runs(results.baselines, [*results.fixed, *results.variants], results.quantised)
-    explored = tables.explored_runs(results.explore_baselines, results.explored)
+    explored = tables.explored_runs(results.explore_baselines, results.explored, _how_explored(settings))
     again = [run for run in results.fixed if _same_setting(run, main)]
     frames = {"claims": claims(settings, compared, again, explored), "quantisers": tables.quantisers(compared)}
     frames["exploration"] = tables.explored(explored)
@@ -93,6 +95,11 @@ def _compared(settings: Settings, results: Results, comparison: pd.DataFrame) ->
     if rates is not None:
         frames["rates"] = rates.assign(method=rates["method"].replace(tables.METHODS | {FIXING: "WFN"}))
     return frames
+
+
+def _how_explored(settings: Settings) -> dict[str, Any]:
+    """The settings under `fixing` of a network of `explore` that no ablation has changed, as its own file has them."""
+    return settings.for_explore().fixing.model_dump(mode="json")
 
 
 def _same_setting(run: Run, other: Run) -> bool:

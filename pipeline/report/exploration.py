@@ -39,17 +39,18 @@ def exploration(table: pd.DataFrame, test_images: int) -> Picture:
     """Three by three panels: how alpha, delta and other changes act on top-1, unique values and entropy.
 
     table: as `tables.explored` makes it; bars are standard deviations over runs. The first two columns are of settings
-    without a further change; the third has no lines, because nothing lies between its categories. test_images: how
-    many top-1 is measured on.
+    without a further change; the third has no lines, because nothing lies between its categories. A column without
+    runs is left out. test_images: how many top-1 is measured on.
     """
     runs, baseline = table[table["method"] != BASELINE], table[table["method"] == BASELINE].iloc[0]
     as_is, changed = runs[runs["change"] == AS_IS], runs[runs["change"] != AS_IS]
     by_delta = ("delta", "δ")
-    across = (
+    every = (
         _Across(as_is, "alpha", "α", "Regulariser α", by_delta),
         _Across(as_is, "delta", "δ", "Budget δ", ("alpha", "α")),
         _Across(runs[runs["alpha"].isin(changed["alpha"])], PLACE, "change", "Change to the method", by_delta),
     )
+    across = [each for each in every if len(each.rows)]
     up = (
         _Up("top1", "Top-1", f"Top-1, % of {test_images:,}", float(baseline["top1"])),
         _Up("unique", "Values", "Unique values"),
@@ -60,7 +61,9 @@ def exploration(table: pd.DataFrame, test_images: int) -> Picture:
 
 
 def _says(as_is: pd.DataFrame) -> str:
-    """In figures, what alpha does at the middle delta, and delta at the middle alpha."""
+    """In figures, what alpha does at the middle delta, and delta at the middle alpha; empty without runs."""
+    if not len(as_is):
+        return ""
     deltas, alphas = sorted(as_is["delta"].unique()), sorted(as_is["alpha"].unique())
     delta, alpha = deltas[len(deltas) // 2], alphas[len(alphas) // 2]
     at = as_is.set_index(["delta", "alpha"])[["entropy", "top1"]]

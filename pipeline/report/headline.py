@@ -30,7 +30,8 @@ def headline(settings: Settings, frames: Mapping[str, pd.DataFrame]) -> str:
     main = _main(settings, frames)
     found = frames["claims"] if "claims" in frames else pd.DataFrame(columns=["claim", "verdict"])
     verdict = next(iter(found.loc[found["claim"].str.startswith(LOSSLESS), "verdict"]), UNMEASURED)
-    words = WORDS.get(verdict, f"changes its top-1 by {_change(main)} points in one run")
+    over = "in one run" if main["runs"] == 1 else f"over {main['runs']} runs"
+    words = WORDS.get(verdict, f"changes its top-1 by {_change(main)} points {over}")
     return (
         f"{settings.model.name} on {settings.data.name} {words}. All its weights share {main['unique']:.0f} values, "
         f"{main['entropy']:.2f} bits each, and its file is {main['ratio']:.1f} times smaller."

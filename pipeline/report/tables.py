@@ -68,10 +68,11 @@ def footnoted(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def comparison(baselines: Sequence[Run], fixed: Sequence[Run], model: str) -> pd.DataFrame:
     """The baselines and every fixed `model`: one row per setting, means over its runs with different seeds.
 
+    fixed: the first one's rounds are the usual ones (`called`).
     drop: top-1 against the baseline of the same seed, in points. megabytes: of the packed file. The columns *_spread
     are standard deviations over the runs, empty for a single one.
     """
-    runs = [(BASELINE, run) for run in baselines] + [("WFN", run) for run in fixed]
+    runs = [(BASELINE, run) for run in baselines] + [(called(run, fixed[0]), run) for run in fixed]
     rows = [
         {"method": method, **_chosen(run, "delta", "alpha", "seed"), **_measured(run, baselines)}
         for method, run in runs
@@ -110,14 +111,13 @@ def _measured(run: Run, baselines: Sequence[Run]) -> dict[str, Any]:
 def compared_runs(baselines: Sequence[Run], fixed: Sequence[Run], quantised: Sequence[Run]) -> pd.DataFrame:
     """WFN and other methods, each begun with the baseline of the same seed: one row per run, also of the baselines.
 
-    fixed: the variants too. Sizes are those of the whole network.
+    fixed: the variants too; the first one's rounds are the usual ones (`called`). Sizes are those of the whole network.
     """
     rows = [{"method": BASELINE, **_chosen(run, "seed"), **_sizes(run, baselines)} for run in baselines]
     for run in fixed:
-        trained = len(run.settings["fixing"]["fractions"]) - 1
         setting = {
-            "method": "WFN" if trained else "WFN, one shot",
-            "epochs": trained * run.settings["finetune"]["epochs"],
+            "method": called(run, fixed[0]),
+            "epochs": (len(run.settings["fixing"]["fractions"]) - 1) * run.settings["finetune"]["epochs"],
             **_chosen(run, "delta", "alpha", "seed"),
         }
         rows.append(setting | _sizes(run, baselines))
@@ -132,6 +132,20 @@ def compared_runs(baselines: Sequence[Run], fixed: Sequence[Run], quantised: Seq
 def quantisers(compared: pd.DataFrame) -> pd.DataFrame:
     """The runs of `compared_runs` as one row per setting: means, and standard deviations, empty for a single run."""
     return over_runs(compared, SETTING, AVERAGED).dropna(axis="columns", how="all")
+
+
+def called(run: Run, main: Run) -> str:
+    """What a fixed network is called: one that was fixed in other rounds than the main one is another method."""
+    fractions = run.settings["fixing"]["fractions"]
+    if len(fractions) == 1:
+        return "WFN, one shot"
+    if fractions == main.settings["fixing"]["fractions"]:
+        return "WFN"
+    return f"WFN, fractions {_listed(fractions)}"
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 SETTING = ["method", "bits", "delta", "alpha", "activation_bits", "epochs"]
@@ -206,13 +220,18 @@ def beside_published(comparison: pd.DataFrame, published: pd.DataFrame) -> pd.Da
 AS_PUBLISHED = ["entropy_as_published", "unique_as_published"]
 
 
-def explored_runs(baselines: Sequence[Run], runs: Sequence[Run]) -> pd.DataFrame:
+def explored_runs(baselines: Sequence[Run], runs: Sequence[Run], fixing: Mapping[str, Any]) -> pd.DataFrame:
     """What `explore` found, one row per run; those of the small baselines last; no rows without runs.
 
-    change: what is different from the settings of `fix` beside delta and alpha.
+    fixing: how `explore` fixes. change: what an ablation has changed of that.
     """
     rows = [
-        {"method": "WFN", "change": _change(run), **_chosen(run, "delta", "alpha", "seed"), **_measured(run, baselines)}
+        {
+            "method": "WFN",
+            "change": _change(run, fixing),
+            **_chosen(run, "delta", "alpha", "seed"),
+            **_measured(run, baselines),
+        }
         for run in runs
     ]
     if rows:
@@ -234,11 +253,19 @@ def explored(runs: pd.DataFrame) -> pd.DataFrame:
 AS_IS, FLOAT_BATCH_NORM, EUCLIDEAN = "none", "batch-norm float", "euclidean distance"
 
 
-def _change(run: Run) -> str:
-    fixing = run.settings["fixing"]
-    changes = [] if fixing["fix_batch_norm"] else [FLOAT_BATCH_NORM]
-    changes += [EUCLIDEAN] if fixing["distance"] == "euclidean" else []
-    return ", ".join(changes) or AS_IS
+# Of `fixing`, in words.
+CHANGES = {("fix_batch_norm", False): FLOAT_BATCH_NORM, ("distance", "euclidean"): EUCLIDEAN}
+
+
+def _change(run: Run, fixing: Mapping[str, Any]) -> str:
+    own = run.settings["fixing"]
+    return ", ".join(_in_words(key, own[key]) for key in own if own[key] != fixing[key]) or AS_IS
+
+
+def _in_words(key: str, value: Any) -> str:
+    if isinstance(value, list):
+        return f"{key} {_listed(value)}"
+    return CHANGES.get((key, value), f"{key.replace('_', ' ')} {value}")
 
 
 def representation(runs: Sequence[Run], layout: pd.DataFrame) -> pd.DataFrame:
