@@ -15,6 +15,8 @@ from pipeline.base.errors import DivergedError
 from pipeline.base.rates import FOLDER, Candidate, candidates, chosen, together
 from pipeline.base.results import CARD, METRICS, read_json, to_csv, writable, write_files
 from pipeline.base.settings import load_settings
+from pipeline.comparing.task import find_method
+from pipeline.network.weights import checkpoint_file
 from pipeline.training.checkpoint import several_runs
 from pipeline.training.device import seed_torch
 from stages.common.baseline import make_baseline
@@ -37,10 +39,15 @@ def rates(
     data, out = (runs or RUNS / settings.profile) / DATA, writable(out or RUNS / "rates" / settings.profile)
     fabric, dataset, settings = device_and_data(settings, data)
     cells, known = candidates(settings, method), table / f"{settings.profile}.csv"
+    for cell in cells:  # what would stop it later; and the code of a method decides which work this is
+        if cell.quantiser:
+            find_method(cell.line, cell.quantiser)
     dataset = dataset.held_out(settings.rates.validation_share, settings.seed)
     decides = settings.model_dump(mode="json") | {"method": method}
     rows = []
-    with several_runs(fabric, out, decides, [data / CARD, *own_files(settings)]) as made:
+    given = checkpoint_file(settings.model)
+    inputs = [data / CARD, *own_files(settings), *([given] if given else [])]
+    with several_runs(fabric, out, decides, inputs) as made:
         baseline = made.make(
             "baseline",
             lambda out: make_baseline("rates@baseline", settings, fabric, dataset, Places(data, out, out)),
