@@ -1,5 +1,6 @@
 """Hostile input, a few files of each kind: python -m benchmarks.faults tries many more."""
 
+import json
 import pickle
 import subprocess
 
@@ -103,6 +104,20 @@ def test_an_audit_that_cannot_ask_says_so(tmp_path, monkeypatch):
     finding = audit.advisories(tmp_path)
     assert finding.tried == 0
     assert "cannot be reached (TimeoutExpired)" in finding.note
+
+
+def test_what_an_audit_could_not_ask_about_was_not_tried(tmp_path, monkeypatch):
+    found = [
+        {"name": "a", "version": "1", "vulns": [{"id": "CVE-1"}]},
+        {"name": "b", "version": "1", "vulns": []},
+        {"name": "c", "skip_reason": "not found"},
+    ]
+    answer = subprocess.CompletedProcess([], 0, json.dumps({"dependencies": found}))
+    monkeypatch.setattr(audit.shutil, "which", lambda _: "uv")
+    monkeypatch.setattr(audit.subprocess, "run", lambda *_, **__: answer)
+    finding = audit.advisories(tmp_path)
+    assert (finding.tried, finding.survived, finding.faults) == (2, 1, ["a 1: CVE-1"])
+    assert finding.note == "1 more could not be asked about"
 
 
 def test_arrays_of_a_pickle_are_no_larger_than_its_bytes(tmp_path):

@@ -80,4 +80,5 @@ def advisories(folder: Path) -> Finding:
         if each.get("vulns")
     ]
     skipped = [each for each in dependencies if "skip_reason" in each]
-    return Finding(what, len(dependencies), faults, f"{len(skipped)} could not be asked about" if skipped else "")
+    note = f"{len(skipped)} more could not be asked about" if skipped else ""
+    return Finding(what, len(dependencies) - len(skipped), faults, note)
