@@ -9,6 +9,7 @@ from clones import ROOT
 from safetensors.numpy import save_file
 
 from pipeline.base.results import Run
+from pipeline.base.settings import load_settings
 from pipeline.report.results import Results
 
 PUBLISHED = ROOT / "paper" / "published.yaml"
@@ -77,7 +78,7 @@ BASELINES = [
 
 
 # How `explore` fixes.
-SMALL = {"fix_batch_norm": True, "distance": "relative", "clustering": "recluster", "fractions": [1.0]}
+SMALL = load_settings(ROOT / "params.yaml", ROOT / "profiles").for_explore().fixing.model_dump(mode="json")
 
 
 def small_run(delta, alpha, seed=0, *, fix_batch_norm=True, distance="relative", **further):

@@ -133,7 +133,11 @@ def test_a_number_without_a_dot_is_still_a_number(files):
         ("baselines.quantisers.x", {"bits": 4}, "baselines.quantisers.x.method is missing"),
         ("baselines.quantisers.x", {"method": "../x"}, 'x.method = "../x": string should match pattern'),
         ("baselines.quantisers.a b", {"method": "apot"}, 'quantisers."a b": a name has letters'),
-        ("profile", "mnist6k", "profile = 'mnist6k' is unknown; allowed: cifar10, cifar10-small, custom, imagenet"),
+        (
+            "profile",
+            "mnist6k",
+            "profile = 'mnist6k' is unknown; allowed: cifar10, cifar10-resnet20, cifar10-small, custom, imagenet",
+        ),
     ],
 )
 def test_bad_parameters_are_named(files, key, value, message):

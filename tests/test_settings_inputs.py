@@ -136,10 +136,10 @@ WRITTEN = [
      "data.statistics = images: is for storage: memory; allowed with storage: files: model; data.shift = 2: is for"),
     ("a shift as large as the picture", PROFILE, "shift: 2", "shift: 28", "data.shift = 28: shifts pictures out of si"),
     ("five faults at once", PARAMS, "seed: 0\n\n", "seed: -1\nx: 1\ny_: 1\nz: 1\nu: 1\nv: 1\nw: 1\n", "; and 2 more"),
-    ("an unknown profile", PARAMS, "profile: mnist5k", "profile: mnist", "unknown; allowed: cifar10, cifar10-small, c"),
+    ("an unknown profile", PARAMS, "profile: mnist5k", "profile: mnist", "unknown; allowed: cifar10, c"),
     ("a profile outside of profiles/", PARAMS, "profile: mnist5k", "profile: ../../x", "profile = '../../x' is unknow"),
     ("a list of profiles", PARAMS, "profile: mnist5k", "profile: [mnist5k]", "profile = \"['mnist5k']\" is unknown; a"),
-    ("no profile", PARAMS, "profile: mnist5k\n", "", "params.yaml: profile is missing; allowed: cifar10, cifar10-smal"),
+    ("no profile", PARAMS, "profile: mnist5k\n", "", "params.yaml: profile is missing; allowed: cifar10, c"),
 ]  # fmt: skip
 
 
