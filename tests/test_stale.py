@@ -9,6 +9,7 @@ FIXING = {"fix", "repeats", "sweep", "variants", "explore"}
 PACKED = {"pack", "home"}
 TRAINING = {*FIXING, "pretrain", "baselines", "quantise"}
 EDITS = {
+    "wfn/compiling.py": {*FIXING, *PACKED},
     "wfn/method/clustering.py": FIXING,
     "wfn/method/parameters.py": TRAINING,
     "wfn/stem.py": {*TRAINING, *PACKED},
