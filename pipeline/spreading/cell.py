@@ -9,9 +9,11 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,6 +101,9 @@ def work(source: Source, cell: Cell, tell: Callable[[News], None], before: Seque
 
     before: of the cells that it waits for.
     """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        # By it Ray interrupts a task; what is begun in a shell's background, a cluster too, ignores it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     failed = [each.stage for each in before if each.error]
     if failed:
         return Outcome(cell.stage, error=f"needs {', '.join(failed)}")
