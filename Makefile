@@ -1,6 +1,6 @@
 # `make home` makes one network to take home, `make repro` reproduces the results, `make paper` the paper's tables on
-# ImageNet, `make check` checks the code in a minute, `make test` all of it, the pipeline included. Each sets up what it
-# needs.
+# ImageNet, `make check` checks the code in a minute, `make test` the pipeline as well, `make test-all` all of it. Each sets
+# up what it needs.
 
 UV_VERSION := 0.13.9
 UV ?= $(shell command -v uv || echo .tools/bin/uv)
@@ -12,7 +12,7 @@ RUN = $(UV) run --frozen
 
 PYTEST = OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: home repro paper check test lint format ui
+.PHONY: home repro paper check test test-all lint format ui
 
 # One network of few values, its packed file and its page: of the profile that params.yaml names, or of your own pictures,
 # with PICTURES=folder (a folder in it for every class) and MODEL=name of a timm model.
@@ -31,9 +31,13 @@ paper: .venv
 
 # Without the tests that need a finished `make repro`, and without other slow ones; fewer random examples.
 check: .venv lint
-	$(PYTEST) -m "not pipeline and not slow" --hypothesis-profile quick
+	$(PYTEST) -m "not pipeline and not slow and not long" --hypothesis-profile quick
 
+# Without clusters, kills, every command of the README, every runtime of the exports, the paper's tables.
 test: .venv lint
+	$(PYTEST) -m "not long"
+
+test-all: .venv lint
 	$(PYTEST)
 
 lint: .venv

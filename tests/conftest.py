@@ -32,30 +32,21 @@ hypothesis.settings.register_profile("quick", max_examples=20)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("repeatable")
 
-# Two processes take the files in this order, then the others. The first file begins with the `make repro` that all
-# tests of the marker share: long files that do without it fill that time for the other process.
-ORDER = (
-    "test_readme_settings.py",
-    *("test_scale.py", "test_export.py", "test_benchmarks.py", "test_resume.py", "test_wheel.py"),
-    "test_paper.py",
-    *(
-        "test_readme_pictures.py",
-        "test_repro.py",
-        "test_broken_off.py",
-        "test_new_method.py",
-        "test_stale.py",
-        "test_wrong_input.py",
-    ),
-    "test_mlflow_page.py",
-    "test_spread.py",
+# Two processes take the files in this order, then the others. The first one begins with the `make repro` that all tests
+# of the marker `pipeline` share; the next ones do without it and fill that time for the other process.
+FIRST = ("test_repro.py", "test_wheel.py", "test_library.py", "test_tracking.py", "test_mlflow_page.py")
+# A minute and more each: `make test` leaves them to `make test-all`, which takes them in this order.
+LONG = (
+    *("test_readme_settings.py", "test_spread.py", "test_paper.py", "test_scale.py", "test_export.py"),
+    *("test_resume.py", "test_readme_pictures.py", "test_new_method.py", "test_benchmarks.py", "test_long_run.py"),
+    "test_mlflow_faults.py",
 )
-# Processes, compilers and installations: `make check` leaves them out.
+# Processes, compilers and installations: `make check` leaves them out, as it does those of the two other markers.
 SLOW = (
-    *("test_scale.py", "test_benchmarks.py", "test_wheel.py", "test_resume.py", "test_library.py", "test_tracking.py"),
-    "test_paper.py",
-    *("test_export.py", "test_format.py", "test_hub_packed.py", "test_packed_page.py", "test_served.py"),
-    *("test_mlflow_faults.py", "test_mlflow_server.py", "test_spread.py"),
+    *("test_wheel.py", "test_library.py", "test_tracking.py", "test_format.py", "test_hub_packed.py"),
+    *("test_packed_page.py", "test_served.py", "test_mlflow_server.py"),
 )
+ORDER = [*LONG, *FIRST]
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marker
@@ -63,7 +54,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "finished" in getattr(item, "fixturenames", ()):
             item.add_marker("pipeline")
-        elif item.path.name in SLOW:
+        if item.path.name in LONG:
+            item.add_marker("long")
+        if item.path.name in SLOW:
             item.add_marker("slow")
     items.sort(key=lambda item: ORDER.index(item.path.name) if item.path.name in ORDER else len(ORDER))
 

@@ -57,8 +57,8 @@ def test_the_commands_of_a_profile_are_allowed(files, path):
         load_settings()
 
 
-def test_ci_runs_make_test():
-    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+def test_ci_runs_all_tests():
+    assert "\nmake test-all\n" in (ROOT / ".ci" / "run").read_text()
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     assert {"run": ".ci/run"} in workflow["jobs"]["test"]["steps"]
 
