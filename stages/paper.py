@@ -10,7 +10,7 @@ from pipeline.ahead.forecast import Places
 from pipeline.ahead.obstacles import obstacles
 from pipeline.ahead.turn import take_turn
 from pipeline.base.errors import InputError
-from pipeline.base.results import writable, write_files
+from pipeline.base.results import CARD, read_json, writable, write_files
 from pipeline.base.settings import Settings, together
 from pipeline.base.settings.plain_yaml import read_yaml
 from pipeline.base.settings.reading import PARAMS_FILE
@@ -24,7 +24,7 @@ from pipeline.report.document import PAGE
 from stages.common import folders
 from stages.common.cli import run
 from stages.common.commit import commit
-from stages.common.folders import PACKED, REPORTS, RUNS
+from stages.common.folders import DATA, PACKED, REPORTS, RUNS
 from stages.report import PUBLISHED
 
 CLONE = Path()
@@ -110,7 +110,9 @@ def _network(place: Path, name: str) -> Network:
     made = {stage: run for stage, run in runs.items() if run is not None}
     page = place / REPORTS / settings.profile / PAGE
     missing = tuple(stage for stage, run in runs.items() if run is None)
-    return Network(name, settings, made, missing, page if page.exists() and not missing else None)
+    card = place / RUNS / settings.profile / DATA / CARD
+    images = read_json(card)["test"]["images"] if card.exists() else 0
+    return Network(name, settings, made, missing, page if page.exists() and not missing else None, images)
 
 
 def _write_page(asked: Plan) -> None:

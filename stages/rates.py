@@ -12,7 +12,7 @@ import pandas as pd
 from typer import Option
 
 from pipeline.base.errors import DivergedError
-from pipeline.base.rates import FOLDER, Candidate, candidates, chosen, together
+from pipeline.base.rates import FOLDER, Candidate, at_the_edge, candidates, chosen, together
 from pipeline.base.results import CARD, METRICS, read_json, to_csv, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.comparing.task import find_method
@@ -76,6 +76,8 @@ def rates(
     if fabric.is_global_zero:
         write_files(table, {known.name: to_csv(marked)})
     fabric.print(marked[marked["chosen"]].to_string(index=False))
+    if edge := at_the_edge(marked):
+        fabric.print(f"{', '.join(edge)}: best at an end of rates.grid; a rate beyond it may be better")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ def run(top1, settings=None, *, unique=100, entropy=4.0, parameters=1_000_000, f
         **{"top1": top1, "top5": 99.9, "parameters": parameters, "unique": unique, "unique_no_bn": unique - 5},
         **{"unique_no_bn_first_last": unique - 7, "entropy": entropy, "entropy_nonzero": entropy + 0.1},
         **{"zero_share": 0.25, "unique_as_published": unique - 9, "entropy_as_published": entropy - 0.1},
+        "entropy_acting": entropy + 0.5,
         **{"packed_bytes": int(entropy * parameters / 8), "quantised_parameters": fixed, "index_entropy": entropy},
         **{"float_bytes": 4 * parameters, "lzw_bytes": int(entropy * parameters / 7)},
     }

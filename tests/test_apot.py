@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.comparing.fake_quantisation import Project
 from pipeline.methods import apot
-from pipeline.methods.apot import ActivationProjection, Levels, Normalise, WeightProjection, magnitudes
+from pipeline.methods.apot import ActivationProjection, AdditiveLevels, Normalise, WeightProjection, magnitudes
 
 LEVELS = {
     1: "0 1",
@@ -44,7 +44,7 @@ def test_the_nearest_level_is_that_of_a_search(bits, signed, numbers):
     levels = [float(level) for level in magnitudes(bits)]
     levels = sorted({*levels, *(-level for level in levels)}) if signed else levels
     numbers = [abs(number) for number in numbers] if not signed else numbers
-    found = Levels(bits, signed).nearest(torch.tensor(numbers)).tolist()
+    found = AdditiveLevels(bits, signed).nearest(torch.tensor(numbers)).tolist()
     for number, level in zip(numbers, found, strict=True):
         assert abs(level - number) <= min(abs(each - number) for each in levels) + 1e-6
         assert min(abs(each - level) for each in levels) < 1e-6
@@ -54,7 +54,7 @@ def test_the_nearest_level_is_that_of_a_search(bits, signed, numbers):
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("bits", LEVELS)
 def test_what_is_no_number_stays_none(bits, signed, dtype):
-    found = Levels(bits, signed).nearest(torch.tensor([[torch.nan, 1.0], [0.0, torch.nan]], dtype=dtype))
+    found = AdditiveLevels(bits, signed).nearest(torch.tensor([[torch.nan, 1.0], [0.0, torch.nan]], dtype=dtype))
     assert found.isnan().tolist() == [[True, False], [False, True]]
     assert (found[0, 1], found[1, 0]) == (1, 0)
 
@@ -62,7 +62,7 @@ def test_what_is_no_number_stays_none(bits, signed, dtype):
 def projected(x, alpha, signed=True, clipped=True):
     x = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     alpha = torch.tensor(alpha, dtype=torch.float64, requires_grad=True)
-    result = Project.apply(x, alpha, Levels(3, signed), clipped)
+    result = Project.apply(x, alpha, AdditiveLevels(3, signed), clipped)
     weights = torch.linspace(1, 2, len(x), dtype=torch.float64)
     (result * weights).sum().backward()
     return result.tolist(), x.grad.tolist(), float(alpha.grad), weights.tolist()

@@ -5,7 +5,6 @@ from conftest import changed, fixable_weights, working
 from torch import nn
 
 from pipeline.base.errors import InputError
-from pipeline.base.metrics import unique_count, value_counts
 from pipeline.fixing.rounds import fix_network
 from pipeline.fixing.summary import centres_table, describe
 from pipeline.training.device import launch
@@ -21,7 +20,7 @@ def fixed_network(settings, dataset):
         fixed = fix_network(work)
     assert seen == list(enumerate(fixed.rounds))
     weights = fixable_weights(work.model, settings.fixing).numpy()
-    for ours, counted in zip((fixed.codebook, fixed.usage), value_counts(weights), strict=True):
+    for ours, counted in zip((fixed.codebook, fixed.usage), np.unique(weights, return_counts=True), strict=True):
         assert ours.tolist() == counted.tolist()
     return work.model, fixed.rounds
 
@@ -54,14 +53,14 @@ def test_a_network_of_few_values(settings, dataset, changes):
     assert [row["fraction"] for row in rounds] == [0.5, 0.9, 1.0]
     assert [row["fixed"] for row in rounds] == pytest.approx([0.5, 0.9, 1.0], abs=1e-5)
     assert rounds[-1]["fixed"] == 1
-    assert unique_count(weights) == rounds[-1]["centres"] < 250
+    assert len(set(weights.tolist())) == rounds[-1]["centres"] < 250
     assert rounds[-1]["entropy"] < 7
     assert rounds[-1]["zeros"] == pytest.approx((weights == 0).mean())
     trains = settings.finetune.epochs > 0
     assert [row["loss"] is not None for row in rounds] == [False, trains, trains]
     assert [row["regulariser"] is not None for row in rounds[1:]] == [trains and settings.alpha > 0] * 2
     norms = [module.weight for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    few = unique_count(torch.cat(norms).detach().numpy()) <= len(set(weights.tolist()))
+    few = len(torch.cat(norms).unique()) <= len(set(weights.tolist()))
     assert few == settings.fixing.fix_batch_norm or not trains
 
 
@@ -106,11 +105,11 @@ def test_same_seed_same_numbers(settings, dataset):
 
 def test_describe_by_hand():
     values = np.array([0, 0, 0.5, 0.5, -0.75, 0.6875, 0.5, 0], dtype=np.float32)
-    row = describe(*value_counts(values))
+    row = describe(*np.unique(values, return_counts=True))
     assert row["centres"] == 4
     assert row["zeros"] == row["order_0"] == 3 / 8
     assert (row["order_1"], row["order_2"], row["order_3"]) == (3 / 8, 1 / 8, 1 / 8)  # 0.6875 = 1 - 1/4 - 1/16
-    table = centres_table(*value_counts(values))
+    table = centres_table(*np.unique(values, return_counts=True))
     assert table["value"].tolist() == [0, 0.5, -0.75, 0.6875]
     assert table["count"].tolist() == [3, 3, 1, 1]
     assert table["terms"].tolist() == ["0", "2^-1", "-2^0 + 2^-2", "2^0 - 2^-2 - 2^-4"]

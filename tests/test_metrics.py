@@ -2,49 +2,51 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-from pipeline.base.metrics import (
-    Layer,
-    entropy_bits,
-    top_k_hits,
-    unique_count,
-    value_counts,
-    weight_metrics,
+from pipeline.base.metrics import Layer, weight_metrics
+from pipeline.measuring.evaluation import hits
+
+
+def layer(name, roles, *values, acting=None):
+    mask = None if acting is None else np.array(acting, dtype=bool)
+    return Layer(name, frozenset(roles), np.array(values, dtype=np.float32), mask)
+
+
+@pytest.mark.parametrize(
+    ("values", "unique", "entropy", "nonzero"),
+    [
+        ((0, 0, 0.5, -0.5), 3, 1.5, 1.0),
+        ((0.25,) * 7, 1, 0, 0),
+        ((0, 0, 0), 1, 0, 0),
+        ((0.0, -0.0), 1, 0, 0),
+        ((1, 2, 3, 4, 5, 6, 7, 8), 8, 3, 3),
+        ((), 0, 0, 0),
+    ],
 )
+def test_counts_and_entropy_by_hand(values, unique, entropy, nonzero):
+    metrics = weight_metrics([layer("one", (), *values)])
+    assert (metrics["parameters"], metrics["unique"]) == (len(values), unique)
+    assert (metrics["entropy"], metrics["entropy_nonzero"]) == (entropy, nonzero)
 
 
-def test_counts_and_entropy_by_hand():
-    values = np.array([0, 0, 0.5, -0.5], dtype=np.float32)
-    assert unique_count(values) == 3
-    assert entropy_bits(values) == 1.5
-    assert entropy_bits(values, include_zero=False) == 1.0
-    assert entropy_bits(np.full(7, 0.25)) == 0
-    assert entropy_bits(np.zeros(3), include_zero=False) == 0
-    assert entropy_bits([1, 2, 3, 4, 5, 6, 7, 8]) == 3
+def test_weights_that_never_act_are_told_apart():
+    layers = [layer("some act", (), 1, 1, 2, 4, acting=[True, False, True, False]), layer("all act", (), 1, 2)]
+    assert weight_metrics(layers)["entropy_acting"] == 1  # of 1 2 1 2
 
 
-def test_minus_zero_is_zero():
-    assert unique_count(np.array([0.0, -0.0], dtype=np.float32)) == 1
-
-
-def test_value_counts():
-    distinct, counts = value_counts(np.array([0.5, -1, 0.5], dtype=np.float32))
-    assert distinct.tolist() == [-1, 0.5]
-    assert counts.tolist() == [1, 2]
-
-
-def test_top_k_hits_by_hand():
-    logits = [[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.6, 0.3, 0.1]]
-    labels = [1, 1, 0, 0]
-    assert top_k_hits(logits, labels, 1) == 2
-    assert top_k_hits(logits, labels, 2) == 3
-    assert top_k_hits(logits, labels, 5) == 4
+def test_hits_by_hand():
+    logits = [
+        [0.1, 0.7, 0.2, 0, 0, 0],
+        [0.5, 0.3, 0.2, 0, 0, 0.1],
+        [0.2, 0.3, 0.5, 0.4, 0.6, 0.7],
+        [0.6, 0.6, 0.1, 0, 0, 0],
+    ]
+    assert hits(torch.tensor(logits), torch.tensor([1, 1, 0, 0])) == (2, 3)
+    assert hits(torch.tensor([[1.0, 2.0], [2.0, 2.0]]), torch.tensor([0, 1])) == (0, 2)
 
 
 def test_both_accountings_by_hand():
-    def layer(name, roles, *values):
-        return Layer(name, frozenset(roles), np.array(values, dtype=np.float32))
-
     metrics = weight_metrics(
         [
             layer("stem", {"first"}, 0, 1, 1, 2),

@@ -41,8 +41,9 @@ def test_one_line_for_each_profile_leads_to_its_page(reports):
     ]
     assert text.count(f"{main['top1']:.2f} ± {main['top1_spread']:.2f}</td>") == 1
     assert text.count(f">{main['top1']:.2f}</td>") == 1
-    assert f"<td>{held} of {measured}</td>" in text
-    assert f"On mnist5k with resnet18, {held} of {measured} claims hold." in text
+    undecided = (theirs == "not decided").sum()
+    assert f"<td>{held} of {measured}, {undecided} not decided</td>" in text
+    assert f"resnet18 on mnist5k: {held} of {measured} claims hold, " in text
 
 
 def test_a_report_without_a_page_leads_to_its_table(reports):

@@ -166,7 +166,7 @@ def half_done(seeds=1):
 def networks(given):
     settings = experiment(given, plan("resnet18", None, "1"), "resnet18", Path("/data")).settings("here")
     return [
-        Network("resnet18", settings, half_done(), ("sweep@0.0075-0.4-0", "quantise@apot-3")),
+        Network("resnet18", settings, half_done(), ("sweep@0.0075-0.4-0", "quantise@apot-3"), None, 50_000),
         Network("resnet50"),
     ]
 

@@ -66,8 +66,7 @@ def test_few_values_per_codebook(quantised):
     outer_weights = [layer.weight_name for layer in weight_layers(task.model) if layer.outer]
     for codebook in network.codebooks:
         outer = codebook.names[0] in outer_weights and name.startswith(("apot", "uniform"))
-        assert len(codebook.values) <= (255 if outer else LARGEST.get(name, 10_000)), codebook.names
-    assert metrics["index_entropy"] <= 8
+        assert len(codebook.values) <= (255 if outer else LARGEST[name]), codebook.names
     assert metrics["lzw_bytes"] < metrics["float_bytes"]
 
 
@@ -101,6 +100,7 @@ def test_the_network_is_an_ordinary_one_again(quantised, dataset, settings, tmp_
     whole = {name: value.contiguous() for name, value in weights.items() if name not in clips}
     save_file(whole, tmp_path / "model.safetensors")
     load_weights(plain, tmp_path / "model.safetensors")
+    assert metrics["parameters"] == sum(each.numel() for each in plain.parameters())  # a clip is no weight
     if not clips:
         assert measure(task.work.fabric, plain, dataset, outcome.shared)[0] == metrics
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.network.layout import layer_table
+from pipeline.network.layout import acting_weights, layer_table
 from pipeline.network.small_maps import SmallMapConv2d, met_along, suit_small_maps
 
 sides = st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 3), st.integers(0, 4), st.integers(1, 2))
@@ -84,3 +84,17 @@ def test_weights_that_meet_only_padding_are_counted():
     network = suit_small_maps(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 4, 3, 2, 1, bias=False)))
     table = layer_table(network, torch.zeros(1, 1, 2, 2)).set_index("parameter")
     assert table["idle"].to_dict() == {"0.weight": 0, "0.bias": 0, "1.weight": 4 * 2 * 5}
+    assert {name: mask.sum() for name, mask in acting_weights(network, torch.zeros(1, 1, 2, 2)).items()} == {
+        "0.weight": 2 * 9,
+        "1.weight": 4 * 2 * 4,
+    }
+
+
+def test_the_weights_that_act_are_those_whose_change_changes_the_result():
+    torch.manual_seed(0)
+    network = suit_small_maps(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 3, 3, 2, 1, bias=False)))
+    image = torch.rand(1, 1, 2, 2) + 1
+    network(image).square().sum().backward()
+    for name, mask in acting_weights(network, image).items():
+        gradient = network.get_parameter(name).grad
+        assert ((gradient != 0).numpy().ravel() == mask).all()

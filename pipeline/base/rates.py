@@ -85,3 +85,21 @@ def chosen(table: pd.DataFrame) -> pd.DataFrame:
         order = rows.sort_values(["top1", "rate"], ascending=[False, True])
         marked.loc[order.index[0], "chosen"] = True
     return marked
+
+
+def at_the_edge(table: pd.DataFrame) -> list[str]:
+    """Methods, of a table with the column `chosen`, whose rate is the least or the largest that was tried.
+
+    A rate beyond it may be better. Not those of which another rate was as good.
+    """
+    found = []
+    for method, rows in table.groupby("method", sort=False):
+        best = rows[rows["top1"] == rows["top1"].max()]["rate"]
+        if len(best) and set(best) <= {rows["rate"].min(), rows["rate"].max()}:
+            found.append(str(method))
+    return found
+
+
+def own_rate(settings: Settings, method: str) -> float | None:
+    """The rate that these settings have for a method; None where they have none for it alone."""
+    return settings.finetune.lr if method == FIXING else settings.quantise.rates.get(method)

@@ -120,6 +120,11 @@ class Project(torch.autograd.Function):
         return to_x, torch.dot(gradient.flatten(), to_alpha.flatten()), None, None
 
 
+def project(x: Tensor, alpha: Tensor, levels: Levels, *, clipped: bool) -> Tensor:
+    """alpha * q(x / alpha) in the shape of x, as `Project` says."""
+    return cast(Tensor, Project.apply(x, alpha, levels, clipped))
+
+
 class MaxScaled(nn.Module):
     """Uniform symmetric quantisation to `bits` over the range of the weights, with straight-through gradients."""
 
@@ -130,5 +135,4 @@ class MaxScaled(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """A weight of any shape as multiples of one step."""
         largest = weight.detach().abs().amax().clamp_min(torch.finfo(weight.dtype).tiny)
-        projected: Tensor = Project.apply(weight, largest, self.levels, False)
-        return projected
+        return project(weight, largest, self.levels, clipped=False)

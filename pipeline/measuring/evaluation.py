@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.base.errors import DivergedError
-from pipeline.base.metrics import top_k_hits
 from pipeline.data.dataset import Dataset
 from pipeline.measuring.codebooks import Quantised
+from pipeline.network.layout import acting_weights
 from pipeline.network.parameters import buffer_bytes, layers
 from pipeline.training.device import equalise_buffers_, share_of, summed, unwrapped
 
@@ -43,7 +43,7 @@ def evaluate(fabric: Fabric, network: nn.Module, dataset: Dataset) -> Accuracy:
         for batch in dataset.test_batches(BATCH, share_of(fabric)):
             logits, labels = model(batch.pixels).float().cpu(), batch.labels.cpu()
             bad = int((~logits.isfinite()).any(1).sum())
-            seen += torch.tensor([*(top_k_hits(logits, labels, k) for k in (1, 5)), len(labels), bad])
+            seen += torch.tensor([*hits(logits, labels), len(labels), bad])
     model.train(was_training)
     top1, top5, images, bad = summed(fabric, seen).tolist()
     if bad:
@@ -52,6 +52,15 @@ def evaluate(fabric: Fabric, network: nn.Module, dataset: Dataset) -> Accuracy:
             "weights, or the running statistics of its batch-norm, are too large"
         )
     return Accuracy(top1 / images * 100, top5 / images * 100)
+
+
+def hits(logits: Tensor, labels: Tensor) -> tuple[int, int]:
+    """Rows of the logits [N, classes] whose label [N] is the largest of them, and among the five largest.
+
+    Of equal ones the first class comes first.
+    """
+    right = logits.argsort(dim=1, descending=True, stable=True)[:, :5] == labels[:, None]
+    return int(right[:, :1].sum()), int(right.sum())
 
 
 def measure(
@@ -64,5 +73,7 @@ def measure(
     """
     accuracy = evaluate(fabric, network, dataset)
     model = unwrapped(network)
-    quantised = Quantised(list(layers(model)), shared, buffer_bytes(model))
+    acting = acting_weights(model, dataset.sample(1))
+    counted = [replace(layer, acting=acting.get(layer.name)) for layer in layers(model)]
+    quantised = Quantised(counted, shared, buffer_bytes(model))
     return {"top1": accuracy.top1, "top5": accuracy.top5, **quantised.metrics()}, quantised

@@ -18,10 +18,10 @@ from pipeline.base.errors import InputError
 from pipeline.comparing.fake_quantisation import (
     OUTER_BITS,
     MaxScaled,
-    Project,
     WeightLayer,
     attach,
     bake,
+    project,
     weight_layers,
 )
 from pipeline.comparing.task import Outcome, Task
@@ -57,7 +57,7 @@ def _nearest(number: Fraction, levels: list[Fraction]) -> Fraction:
     return min(levels, key=lambda level: abs(level - number))
 
 
-class Levels:
+class AdditiveLevels:
     """Rounding to the nearest level between 0 and 1, or -1 and 1 where `signed`; halfway goes to the lower one.
 
     All midpoints between levels are multiples of one 1/D, so the level of a number is looked up by the cell of width
@@ -117,15 +117,12 @@ class WeightProjection(nn.Module):
 
     def set_width(self, bits: int) -> None:
         """Quantise to `bits` from now on."""
-        self.width, self.levels = bits, Levels(bits - 1, signed=True)
+        self.width, self.levels = bits, AdditiveLevels(bits - 1, signed=True)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Projected weights; the layer's batch-norm makes up for the scale that normalising takes away."""
         normalised = Normalise.apply(weight, self.recipe == "imagenet")
-        projected: Tensor = Project.apply(
-            normalised, self.alpha, self.levels, self.recipe == "imagenet" and self.width > 2
-        )
-        return projected
+        return project(normalised, self.alpha, self.levels, clipped=self.recipe == "imagenet" and self.width > 2)
 
 
 class ActivationProjection(nn.Module):
@@ -138,12 +135,11 @@ class ActivationProjection(nn.Module):
 
     def set_width(self, bits: int) -> None:
         """Quantise to `bits` from now on."""
-        self.levels = Levels(bits - 1 if self.signed else bits, self.signed)
+        self.levels = AdditiveLevels(bits - 1 if self.signed else bits, self.signed)
 
     def forward(self, x: Tensor) -> Tensor:
         """Projected activations, in the shape of x."""
-        projected: Tensor = Project.apply(x, self.alpha, self.levels, True)
-        return projected
+        return project(x, self.alpha, self.levels, clipped=True)
 
 
 def widths(bits: int) -> list[int]:
@@ -167,13 +163,18 @@ def quantise(task: Task) -> Outcome:
     steps = widths(task.bits)
     for projection in projections:  # what is attached is called at once
         projection.set_width(steps[0])
+    own = iter(weights)
     for layer in layers:
-        attach(layer, MaxScaled(OUTER_BITS) if layer.outer else weights[inner.index(layer)])
+        attach(layer, MaxScaled(OUTER_BITS) if layer.outer else next(own))
     for width, count in zip(steps, shares(task.settings.training_epochs, len(steps)), strict=True):
         for projection in projections:
             projection.set_width(width)
         task.train(task.sgd(_groups(task, weights, activations)), count, f"apot, {width} bits")
     bake(layers)
+    for activation in activations:  # a clipping value of activations is no weight, and not to be counted as one
+        clip = activation.alpha.detach()
+        del activation.alpha
+        activation.register_buffer("alpha", clip)
     return Outcome([[layer.weight_name] for layer in layers], task.bits if chosen.activations else None)
 
 

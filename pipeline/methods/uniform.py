@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pipeline.comparing.fake_quantisation import OUTER_BITS, Project, UniformLevels, attach, bake, weight_layers
+from pipeline.comparing.fake_quantisation import OUTER_BITS, UniformLevels, attach, bake, project, weight_layers
 from pipeline.comparing.task import Outcome, Task
 
 BITS = range(2, 9)
@@ -34,8 +34,7 @@ class LearnedStep(nn.Module):
         """A weight of any shape as at most 2 Q + 1 multiples of the step."""
         scaled = self.step * self.gradient_scale
         step = scaled + (self.step - scaled).detach()  # the step, with its gradient scaled
-        projected: Tensor = Project.apply(weight, step * self.levels.count, self.levels, True)
-        return projected
+        return project(weight, step * self.levels.count, self.levels, clipped=True)
 
 
 def quantise(task: Task) -> Outcome:

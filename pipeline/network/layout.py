@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.network.parameters import layers
@@ -22,32 +24,40 @@ def layer_table(network: nn.Module, image: Tensor) -> pd.DataFrame:
     convolution's output, one for a linear layer behind the pooling, one for what is not called as
     a module of its own. idle: how many of the weights meet nothing but padding, and so cannot act on any result.
     """
-    uses, idle = _watched(network, image)
+    uses, acting = _watched(network, image)
     rows = []
     for layer in layers(network):
-        module, _, kind = layer.name.rpartition(".")
         rows.append(
             {
                 "parameter": layer.name,
                 "weights": len(layer.values),
-                "uses": uses.get(module, 1),
-                "idle": round(len(layer.values) * idle.get(module, 0.0)) if kind == "weight" else 0,
+                "uses": uses.get(layer.name.rpartition(".")[0], 1),
+                "idle": int((~acting[layer.name]).sum()) if layer.name in acting else 0,
                 **{role: role in layer.roles for role in ROLES},
             }
         )
     return pd.DataFrame(rows)
 
 
-def _watched(network: nn.Module, image: Tensor) -> tuple[Counter[str], dict[str, float]]:
-    """Per module with a weight: values that it puts out, per channel; and the share of its taps that never act."""
+def acting_weights(network: nn.Module, image: Tensor) -> dict[str, NDArray[np.bool_]]:
+    """Of weights some of which may meet nothing but padding: which do not [n], flattened, by the parameter's name.
+
+    image: as `layer_table` takes it. What has no name here acts as a whole.
+    """
+    return _watched(network, image)[1]
+
+
+def _watched(network: nn.Module, image: Tensor) -> tuple[Counter[str], dict[str, NDArray[np.bool_]]]:
+    """Per module with a weight: values that it puts out, per channel; and, per weight, which of it acts anywhere."""
     found: Counter[str] = Counter()
-    idle: dict[str, float] = {}
+    acting: dict[str, NDArray[np.bool_]] = {}
 
     def watch(name: str, channels: int) -> Callable[..., None]:
         def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             found[name] += output.numel() // channels
             if isinstance(module, SmallMapConv2d):
-                idle[name] = min(idle.get(name, 1.0), 1 - module.acting(inputs[0].shape[-2:]))
+                taps = module.acting(inputs[0].shape[-2:]).expand(module.weight.shape).numpy().ravel()
+                acting[f"{name}.weight"] = taps | acting.get(f"{name}.weight", False)
 
         return count
 
@@ -63,4 +73,4 @@ def _watched(network: nn.Module, image: Tensor) -> tuple[Counter[str], dict[str,
     network.train(was_training)
     for hook in hooks:
         hook.remove()
-    return found, idle
+    return found, acting

@@ -54,5 +54,6 @@ def trainable_besides(model: nn.Module, parameters: Sequence[nn.Parameter]) -> l
 
 
 def buffer_bytes(model: nn.Module) -> int:
-    """Size of what a network stores beside its parameters: running statistics and the like."""
-    return sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    """Size of what a network's files have beside its parameters: running statistics and the like."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return sum(value.nbytes for name, value in model.state_dict().items() if name not in parameters)

@@ -25,10 +25,11 @@ class SmallMapConv2d(nn.Conv2d):
 
     padding: tuple[int, ...]  # never a word, see `suit_small_maps`
 
-    def acting(self, sizes: Sequence[int]) -> float:
-        """Share of the kernel's taps that meet a map of these sizes [height, width] anywhere."""
-        acting = (len({tap for place in side for tap in place.values()}) for side in self._sides(sizes))
-        return math.prod(acting) / math.prod(self.kernel_size)
+    def acting(self, sizes: Sequence[int]) -> Tensor:
+        """Which taps of the kernel [kernel height, kernel width] meet a map of these sizes [height, width] anywhere."""
+        down, right = ({tap for place in side for tap in place.values()} for side in self._sides(sizes))
+        rows, columns = (range(size) for size in self.kernel_size)
+        return torch.tensor([[row in down and column in right for column in columns] for row in rows])
 
     def _sides(self, sizes: Sequence[int]) -> list[tuple[Mapping[int, int], ...]]:
         sides = zip(sizes, self.kernel_size, self.stride, self.padding, self.dilation, strict=True)

@@ -13,7 +13,7 @@ from pipeline.base.results import to_csv
 from pipeline.paper.plan import Plan
 from pipeline.paper.progress import Network
 from pipeline.paper.tables import NOT_YET, WFN, claims_of, marked, table_1, table_2, work
-from pipeline.report.claims import tally
+from pipeline.report.claims import Tally, tally
 from pipeline.report.document import PAGE
 from pipeline.report.formats import Table, glossary, to_markdown
 from pipeline.report.page import Card, Chapter, Glossary, Listing, Section, page
@@ -118,14 +118,9 @@ def _cards(networks: Sequence[Network], frames: dict[str, pd.DataFrame], heading
     first, found = frames["table-1"], frames["claims"]
     differences = pd.to_numeric(first.loc[first["method"] == WFN, "difference"].map(str), errors="coerce").dropna()
     near = f"{differences.min():+.2f} to {differences.max():+.2f} points" if len(differences) else NOT_YET.text
-    held, failed, undecided = tally(found) if len(found) else (0, 0, 0)
+    counts = tally(found) if len(found) else Tally(0, 0, 0)
     return [
         Card("What is measured?", f"{done} of {len(networks)} networks", f"{there} results.", headings["work"]),
         Card("As published?", near, f"Top-1 of WFN less the published, {len(differences)} rows.", headings["table-1"]),
-        Card(
-            "Does the paper hold?",
-            f"{held} of {held + failed + undecided} claims hold",
-            f"{failed} do not, {undecided} are not decided by these runs.",
-            headings["claims"],
-        ),
+        Card("Does the paper hold?", counts.answer, f"{counts.others}.", headings["claims"]),
     ]

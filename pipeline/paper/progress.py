@@ -18,7 +18,8 @@ class Network:
     """A network of the plan.
 
     settings: of the work on it; None where none was begun. made: its finished runs by their DVC stage, in the order of
-    the pipeline. missing: stages whose runs are not there. page: its report, once all are there.
+    the pipeline. missing: stages whose runs are not there. page: its report, once all are there. test_images: how many
+    top-1 is measured on; 0 where no data set was prepared.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Network:
     made: Mapping[str, Run] | None = None
     missing: tuple[str, ...] = ()
     page: Path | None = None
+    test_images: int = 0
 
     @property
     def runs(self) -> Mapping[str, Run]:

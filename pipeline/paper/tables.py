@@ -149,12 +149,12 @@ def _frame(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFra
 
 def claims_of(network: Network) -> pd.DataFrame:
     """The paper's claims as the report has them, of what is there so far; no rows before a network is fixed."""
-    if not network.fixed or network.settings is None:
+    if not (network.fixed and network.settings and network.test_images):
         return pd.DataFrame()
     settings = network.settings
     compared = compared_runs(network.baselines, network.fixed, network.quantised)
     main = [run for run in network.fixed if run.settings["delta"] == settings.delta]
-    found = claims(settings, compared, main, explored_runs([], [], {}))
+    found = claims(settings, compared, main, explored_runs([], [], {}), network.test_images)
     why = NOT_SO_FAR if network.missing else NOT_HERE
     found["verdict"] = found["verdict"].replace(UNMEASURED, why.text)
     nothing = found["runs"] == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.base.rates import at_the_edge
 from pipeline.base.results import EXAMPLES, to_csv
 from pipeline.base.settings import Settings
 from pipeline.report.formats import Table, glossary
@@ -25,6 +26,9 @@ NUMBERS = {
     "what-changed": ("distribution", "moved", "layers"),
     "layers": ("layers",),
 }
+IN_MLFLOW = (
+    " and is one run in MLflow: `make ui` shows all of them, `make ui KEY=key` one, which leads back to this page"
+)
 # The frames that are shown as tables, in the page's order.
 TABLES = (
     *("claims", "quantisers", "comparison", "published", "published-same", "exploration", "fates", "representation"),
@@ -132,11 +136,22 @@ def _notes(settings: Settings, results: Results, frames: Mapping[str, pd.DataFra
         "representation": "Mean over all uses of a weight in one forward pass: the length of its value's code, and "
         "how many shifts and adds multiplying by it takes (one per power of two).",
         "rates": "The same grid for every method, one run each, on images kept from the training images and with a "
-        "seed that is none of the results'. Chosen is the highest top-1; of equal ones the smaller rate.",
-        "provenance": f"The report was made at commit {results.commit}. Each result comes from one stage of dvc.yaml "
-        "and is one run in MLflow: `make ui` shows all of them, `make ui KEY=key` one, which leads back to this page. "
+        f"seed that is none of the results'.{_of_the_rates(frames)}",
+        "provenance": f"The report was made at commit {results.commit}. Each result comes from one stage of "
+        f"dvc.yaml{'' if results.alone else IN_MLFLOW}. "
         "The same settings and seed give the same bits on the same kind of machine only: it stands beside them.",
     }
+
+
+def _of_the_rates(frames: Mapping[str, pd.DataFrame]) -> str:
+    """What is not as it should be in the choice of rates."""
+    table = frames.get("rates", pd.DataFrame(columns=["method", "rate", "top1", "chosen", "used"]))
+    edge, other = at_the_edge(table), table.loc[table["chosen"] & ~table["used"], "method"].tolist()
+    said = {
+        "was best at an end of the grid, beyond which another rate may be better": edge,
+        "has another rate in the results than the chosen one": other,
+    }
+    return "".join(f" {' and '.join(methods)} {words}." for words, methods in said.items() if methods)
 
 
 def _drawn(heading: str, note: str, name: str, picture: Picture, frames: Mapping[str, pd.DataFrame]) -> Section:

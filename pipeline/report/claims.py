@@ -20,7 +20,7 @@ from pipeline.report.tables import AS_IS, BASELINE, EUCLIDEAN, FLOAT_BATCH_NORM,
 CONFIDENCE = 0.95
 LOSS = 0.3  # points of top-1: what "lossless" is taken to allow
 APOT_BITS = 3  # the width that the paper compares with
-FEWER, LOWER = 56, 1.9  # times: unique weights and entropy, abstract
+FEWER, LOWER = 56, 1.9  # times: unique weights and entropy, abstract; counted as the paper's tables count
 MOST = 0.5  # share
 LATE = 0.9  # share of the weights that is fixed when the last rounds begin
 FEW = 4  # values
@@ -33,10 +33,14 @@ HOLDS, FAILS, UNDECIDED, UNMEASURED = "holds", "does not hold", "not decided", "
 
 
 class Figure(NamedTuple):
-    """What was measured with every seed: `values` by seed, none where nothing was; `stage` made it."""
+    """What was measured with every seed: `values` by seed, none where nothing was; `stage` made it.
+
+    step: the least by which two measurements can differ. Runs that are alike by chance have no smaller spread.
+    """
 
     values: pd.Series
     stage: str = ""
+    step: float = 0.0
 
     def less(self, other: Figure) -> Figure:
         """The difference to another figure, over the seeds that both have."""
@@ -62,7 +66,7 @@ class Figure(NamedTuple):
         count = len(self.values)
         if count < 2:
             return math.nan
-        return float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * self.spread / math.sqrt(count)
+        return float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * max(self.spread, self.step) / math.sqrt(count)
 
 
 NOTHING = Figure(pd.Series(dtype=float))
@@ -82,13 +86,36 @@ def verdict(figure: Figure, least: float) -> str:
     return UNDECIDED
 
 
-def tally(claims: pd.DataFrame) -> tuple[int, int, int]:
-    """How many of the paper's own claims, of a table as `claims` makes it, hold, do not hold, and are not decided."""
+class Tally(NamedTuple):
+    """How many claims that were measured hold, do not, and are not decided."""
+
+    held: int
+    failed: int
+    undecided: int
+
+    @property
+    def answer(self) -> str:
+        """Whether the paper holds, in a few words."""
+        if not self.held + self.failed:
+            return "Not decided" if self.undecided else "Not measured"
+        return f"{self.held} of {sum(self)} claims hold"
+
+    @property
+    def others(self) -> str:
+        """What became of the claims that do not hold."""
+        fail, are = "does" if self.failed == 1 else "do", "is" if self.undecided == 1 else "are"
+        return f"{self.failed} {fail} not, {self.undecided} {are} not decided by these runs"
+
+
+def tally(claims: pd.DataFrame) -> Tally:
+    """Of the paper's own claims, of a table as `claims` makes it."""
     verdicts = claims.loc[claims["source"] != OURS, "verdict"]
-    return int((verdicts == HOLDS).sum()), int((verdicts == FAILS).sum()), int((verdicts == UNDECIDED).sum())
+    return Tally(*(int((verdicts == verdict).sum()) for verdict in (HOLDS, FAILS, UNDECIDED)))
 
 
-def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], explored: pd.DataFrame) -> pd.DataFrame:
+def claims(
+    settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], explored: pd.DataFrame, test_images: int
+) -> pd.DataFrame:
     """One row per claim: its source, what was measured and over how many runs, what it asks for at least, the verdict.
 
     compared: as `tables.compared_runs` makes it. runs: of the main setting, with different seeds. explored: as
@@ -117,21 +144,25 @@ def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], expl
     def float_norm(column: str) -> Figure:
         return small(column, FLOAT_BATCH_NORM)
 
+    pull = wfn("entropy", alpha=0.0).less(wfn("entropy")) if alpha > 0 else NOTHING
     deltas = sorted(compared.loc[(compared["method"] == "WFN") & (compared["alpha"] == alpha), "delta"])
     fine, coarse = deltas[0], deltas[-1]
     beside, unit = against_smaller(compared, delta, alpha)
+    apot = f"APoT, {APOT_BITS} bits"
     rounds, settings_, front = "figure of the rounds", "figure of the settings", "figure of accuracy against size"
     # What is claimed, where, the figure that shows it, and at least what that has to be, in its unit.
     found = [
         (f"{LOSSLESS} at {setting}, within {LOSS} points", "abstract", wfn("drop"), -LOSS, "points"),
-        (f"{FEWER} times fewer values than APoT, {APOT_BITS} bits", "abstract", ratio("unique"), FEWER, "times"),
-        (f"{LOWER} times less entropy than APoT, {APOT_BITS} bits", "abstract", ratio("entropy"), LOWER, "times"),
-        ("The same of indices, without APoT's scales", OURS, ratio("index_entropy"), LOWER, "times"),
+        (f"{FEWER} times fewer values than {apot}", "abstract", ratio("unique_as_published"), FEWER, "times"),
+        (f"{LOWER} times less entropy than {apot}", "abstract", ratio("entropy_as_published"), LOWER, "times"),
+        (f"{FEWER} times fewer values, counted in the whole network", OURS, ratio("unique"), FEWER, "times"),
+        (f"{LOWER} times less entropy, of the whole network", OURS, ratio("entropy"), LOWER, "times"),
+        (f"{LOWER} times less entropy of indices, without APoT's scales", OURS, ratio("index_entropy"), LOWER, "times"),
         ("Most weights are zero or one power of two", rounds, over_seeds(simple), MOST, "share"),
         ("Most sums of several powers come in the last rounds", rounds, over_seeds(late_sums), MOST, "share"),
         ("Most centres come in the last rounds", rounds, over_seeds(late_centres), MOST, "share"),
         (f"The {FEW} most used values hold most weights", rounds, over_seeds(most_used), MOST, "share"),
-        (f"α = {alpha:g} lowers the entropy", settings_, wfn("entropy", alpha=0.0).less(wfn("entropy")), 0, "bits"),
+        (f"α = {alpha:g} lowers the entropy", settings_, pull, 0, "bits"),
         (f"δ = {coarse:g} is smaller than {fine:g}", front, between_deltas("megabytes"), 0, "MB"),
         (f"δ = {coarse:g} costs top-1 against {fine:g}", front, between_deltas("top1"), 0, "points"),
         (f"{RELATIVE}: top-1", "ablation", small("top1").less(small("top1", EUCLIDEAN)), 0, "points"),
@@ -139,6 +170,11 @@ def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], expl
         ("Batch-norm left float: more values", settings_, float_norm("unique").over(small("unique")), 1, "times"),
         ("Fixing batch-norm costs no top-1", settings_, small("top1").less(float_norm("top1")), -LOSS, "points"),
         (f"No smaller network beats {setting}", front, beside, 0, unit),
+    ]
+    one_image = {"points": 100 / test_images}
+    measured = [
+        (text, source, figure._replace(step=one_image.get(unit, 0.0)), least, unit)
+        for text, source, figure, least, unit in found
     ]
     rows = [
         {
@@ -153,7 +189,7 @@ def claims(settings: Settings, compared: pd.DataFrame, runs: Sequence[Run], expl
             "verdict": verdict(figure, least),
             "made_by": figure.stage,
         }
-        for text, source, figure, least, unit in found
+        for text, source, figure, least, unit in measured
     ]
     return pd.DataFrame(rows)
 
@@ -194,19 +230,23 @@ def most_used(run: Run) -> float:
 
 
 def late_centres(run: Run) -> float:
-    """Share of the centres that were not there yet when the last rounds began."""
+    """Share of the centres that were not there yet when the last rounds began; NaN of a run of one round."""
     early, last = (row["centres"] for row in _ends(run))
-    return max(0.0, 1 - early / last)
+    return max(0.0, 1 - early / last) if _has_rounds(run) else math.nan
 
 
 def late_sums(run: Run) -> float:
     """Share, of the weights that are sums of several powers of two, that were not yet when the last rounds began.
 
-    NaN where there are none.
+    NaN where there are none, and of a run of one round.
     """
     # Shares of a sum of floats: what lies below a billionth is rounding.
     early, last = (round(1 - row["order_0"] - row["order_1"], 9) * row["fixed"] for row in _ends(run))
-    return max(0.0, 1 - early / last) if last > 0 else math.nan
+    return max(0.0, 1 - early / last) if last > 0 and _has_rounds(run) else math.nan
+
+
+def _has_rounds(run: Run) -> bool:
+    return run.iterations is not None and len(run.iterations) > 1
 
 
 def _ends(run: Run) -> tuple[pd.Series, pd.Series]:
@@ -224,13 +264,13 @@ def _centres(run: Run) -> pd.DataFrame:
 def against_smaller(compared: pd.DataFrame, delta: float, alpha: float) -> tuple[Figure, str]:
     """Top-1 of WFN less the best of the other methods' networks that are not larger, in points.
 
-    Where there is none: how much larger the smallest of them is, in MB.
+    Where there is none: how much larger the smallest of them is, in MB. Fixed in other rounds it is WFN still.
     """
 
     def own(column: str) -> Figure:
         return figure_of(compared, column, "fix, repeats", method="WFN", delta=delta, alpha=alpha)
 
-    rows = compared[~compared["method"].isin(["WFN", BASELINE])]
+    rows = compared[~compared["method"].str.startswith("WFN") & (compared["method"] != BASELINE)]
     others = [group for _, group in rows.groupby(SETTING, dropna=False)]
     if not others:
         return NOTHING, "points"

@@ -33,6 +33,9 @@ COLUMNS = {
     "top5": Column("Top-5, %", "{:.2f}", "Share of the test images whose class is among the five likeliest.", "max"),
     "entropy": Column("Entropy, bits", "{:.2f}", "Of the values of all weights, zeros included, per weight.", "min"),
     "entropy_nonzero": Column("Entropy of non-zeros, bits", "{:.2f}", "The same without the zeros.", "min"),
+    "entropy_acting": Column(
+        "Entropy of acting weights, bits", "{:.2f}", "The same without those that meet nothing but padding.", "min"
+    ),
     "entropy_spread": Column("Entropy ±", "{:.2f}", ""),
     "unique": Column("Unique values", "{:,.0f}", "Different values in the whole network, as multiplied out.", "min"),
     "unique_spread": Column("Unique ±", "{:,.0f}", ""),
@@ -87,7 +90,6 @@ COLUMNS = {
         "There, every value that batch-norm has too is used once in all.",
     ),
     "shift_adds": Column("Shift-adds per multiplication", "{:.3f}", "Powers of two in a value, mean over uses.", "min"),
-    "fix_batch_norm": Column("Batch-norm fixed", "{}", "Or left float."),
     "stage": Column("Command", "dvc repro {}", "What makes this result again."),
     "key": Column("MLflow key", "{}", "`make ui KEY=key` opens this run in MLflow; its tag wfn.key."),
     "seed": Column("Seed", "{:.0f}", "Of all random choices."),
@@ -103,7 +105,8 @@ COLUMNS = {
     "profile": Column("Profile", "{}", "Settings in profiles/, and how many runs its figures are means of."),
     "held": Column("Claims that hold", "{}", "Of the paper's that were measured."),
     "rate": Column("Learning rate", "{:g}", "Highest of its schedule."),
-    "chosen": Column("Chosen", "{}", "For the results of this page."),
+    "chosen": Column("Chosen", "{}", "The highest top-1; of equal ones the smaller rate."),
+    "used": Column("Used", "{}", "For the results of this page."),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.base.rates import FIXING
+from pipeline.base.rates import FIXING, own_rate
 from pipeline.base.results import METRICS, SETTINGS, Run, to_csv, to_json
 from pipeline.base.settings import Settings
 from pipeline.report import tables, weights
@@ -24,6 +24,7 @@ from pipeline.report.style import Picture, render
 
 PAGE = "index.html"
 # Frames for a figure, not to be read as a table.
+NAMES = tables.METHODS | {FIXING: "WFN"}
 DRAWN_ONLY = {"distribution", "moved", "rounds", "values"}
 
 
@@ -85,7 +86,8 @@ def _compared(settings: Settings, results: Results, comparison: pd.DataFrame) ->
     compared = tables.compared_runs(results.baselines, [*results.fixed, *results.variants], results.quantised)
     explored = tables.explored_runs(results.explore_baselines, results.explored, _how_explored(settings))
     again = [run for run in results.fixed if _same_setting(run, main)]
-    frames = {"claims": claims(settings, compared, again, explored), "quantisers": tables.quantisers(compared)}
+    found = claims(settings, compared, again, explored, results.test_images)
+    frames = {"claims": found, "quantisers": tables.quantisers(compared)}
     frames["exploration"] = tables.explored(explored)
     rates, published = results.rates, results.published
     if published is not None:
@@ -93,7 +95,10 @@ def _compared(settings: Settings, results: Results, comparison: pd.DataFrame) ->
         frames["published"] = tables.beside_published(comparison, same)
         frames |= {"published-same": same, "published-elsewhere": elsewhere}
     if rates is not None:
-        frames["rates"] = rates.assign(method=rates["method"].replace(tables.METHODS | {FIXING: "WFN"}))
+        frames["rates"] = rates.assign(
+            used=[row["rate"] == own_rate(settings, row["method"]) for _, row in rates.iterrows()],
+            method=rates["method"].replace(NAMES),
+        )
     return frames
 
 

@@ -21,7 +21,6 @@ CLAIMS, LOST, COMPARISON, USE = (
 WORDS = {
     HOLDS: f"keeps its accuracy, within {LOSS} points",
     FAILS: f"loses more than {LOSS} points of its accuracy",
-    UNDECIDED: f"may lose {LOSS} points of its accuracy: these runs do not decide it",
 }
 
 
@@ -31,7 +30,10 @@ def headline(settings: Settings, frames: Mapping[str, pd.DataFrame]) -> str:
     found = frames["claims"] if "claims" in frames else pd.DataFrame(columns=["claim", "verdict"])
     verdict = next(iter(found.loc[found["claim"].str.startswith(LOSSLESS), "verdict"]), UNMEASURED)
     over = "in one run" if main["runs"] == 1 else f"over {main['runs']} runs"
-    words = WORDS.get(verdict, f"changes its top-1 by {_change(main)} points {over}")
+    change = f"changes its top-1 by {_change(main)} points {over}"
+    if verdict == UNDECIDED:
+        change += f", which does not decide whether it loses more than {LOSS}"
+    words = WORDS.get(verdict, change)
     return (
         f"{settings.model.name} on {settings.data.name} {words}. All its weights share {main['unique']:.0f} values, "
         f"{main['entropy']:.2f} bits each, and its file is {main['ratio']:.1f} times smaller."
@@ -60,10 +62,8 @@ def cards(settings: Settings, results: Results, frames: Mapping[str, pd.DataFram
         ),
     ]
     if "claims" in frames:
-        held, failed, undecided = tally(frames["claims"])
-        answer = f"{held} of {held + failed + undecided} claims hold"
-        more = f"{failed} {'does' if failed == 1 else 'do'} not, {undecided} not decided by these runs."
-        found.append(Card("Does the paper hold?", answer, more, CLAIMS))
+        counts = tally(frames["claims"])
+        found.append(Card("Does the paper hold?", counts.answer, f"{counts.others}.", CLAIMS))
     return [*found, Card("How do I use it?", "One line of Python", "", USE, code=f'wfn.load("{results.file}")')]
 
 

@@ -83,14 +83,15 @@ def _line(report: Report) -> dict[str, Any]:
 
 
 def _held(claims: pd.DataFrame) -> str:
-    """How many of the paper's claims hold, of those that were measured."""
+    """How many of the paper's claims hold, of those that were measured, and how many are not decided."""
     counts = tally(claims)
-    return f"{counts[0]} of {sum(counts)}"
+    return f"{counts.held} of {sum(counts)}, {counts.undecided} not decided"
 
 
 def _sentence(report: Report) -> str:
     assert report.claims is not None
-    return f"On {report.settings['data']['name']} with {report.main['model']}, {_held(report.claims)} claims hold."
+    counts = tally(report.claims)
+    return f"{report.main['model']} on {report.settings['data']['name']}: {counts.answer}, {counts.others}."
 
 
 def _side_by_side(reports: list[Report]) -> pd.DataFrame:

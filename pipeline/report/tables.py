@@ -14,9 +14,8 @@ from pipeline.report import weights
 
 MEASURED = (
     *("top1", "top5", "entropy", "entropy_nonzero", "unique", "unique_no_bn", "unique_no_bn_first_last"),
-    *("entropy_as_published", "unique_as_published", "zero_share"),
+    *("entropy_acting", "entropy_as_published", "unique_as_published", "zero_share"),
 )
-
 
 # Names of methods for people; others go by their module's name.
 METHODS = {
@@ -56,7 +55,8 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
 
 def row_at(comparison: pd.DataFrame, delta: float, alpha: float) -> pd.Series:
     """The row of a setting in a table as `comparison` makes it: means over its runs."""
-    return comparison[(comparison["delta"] == delta) & (comparison["alpha"] == alpha)].iloc[0]
+    is_it = (comparison["method"] == "WFN") & (comparison["delta"] == delta) & (comparison["alpha"] == alpha)
+    return comparison[is_it].iloc[0]
 
 
 def footnoted(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -80,7 +80,8 @@ def comparison(baselines: Sequence[Run], fixed: Sequence[Run], model: str) -> pd
     averaged = ["top1", "drop", *MEASURED[1:], "megabytes", "ratio"]
     frame = over_runs(pd.DataFrame(rows), ["method", "delta", "alpha"], averaged)
     frame.insert(0, "model", model)
-    return frame.sort_values(["method", "alpha", "delta"], ascending=[True, True, False], ignore_index=True)
+    order = frame.sort_values(["method", "alpha", "delta"], ascending=[True, True, False], ignore_index=True)
+    return _where_some_are_idle(order)
 
 
 def over_runs(runs: pd.DataFrame, setting: list[str], averaged: list[str]) -> pd.DataFrame:
@@ -131,16 +132,21 @@ def compared_runs(baselines: Sequence[Run], fixed: Sequence[Run], quantised: Seq
 
 def quantisers(compared: pd.DataFrame) -> pd.DataFrame:
     """The runs of `compared_runs` as one row per setting: means, and standard deviations, empty for a single run."""
-    return over_runs(compared, SETTING, AVERAGED).dropna(axis="columns", how="all")
+    return _where_some_are_idle(over_runs(compared, SETTING, AVERAGED).dropna(axis="columns", how="all"))
+
+
+def _where_some_are_idle(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the entropy of the weights that act, where all of them do."""
+    return table.drop(columns="entropy_acting") if table["entropy_acting"].equals(table["entropy"]) else table
 
 
 def called(run: Run, main: Run) -> str:
     """What a fixed network is called: one that was fixed in other rounds than the main one is another method."""
     fractions = run.settings["fixing"]["fractions"]
-    if len(fractions) == 1:
-        return "WFN, one shot"
     if fractions == main.settings["fixing"]["fractions"]:
         return "WFN"
+    if len(fractions) == 1:
+        return "WFN, one shot"
     return f"WFN, fractions {_listed(fractions)}"
 
 
@@ -150,8 +156,9 @@ def _listed(values: Sequence[float]) -> str:
 
 SETTING = ["method", "bits", "delta", "alpha", "activation_bits", "epochs"]
 AVERAGED = [
-    *("top1", "drop", "entropy", "entropy_nonzero", "unique", "unique_no_bn", "unique_no_bn_first_last"),
-    *("index_entropy", "lzw_megabytes", "megabytes", "ratio", "seconds"),
+    *("top1", "drop", "entropy", "entropy_nonzero", "entropy_acting", "index_entropy", "entropy_as_published"),
+    *("unique", "unique_no_bn", "unique_no_bn_first_last", "unique_as_published"),
+    *("lzw_megabytes", "megabytes", "ratio", "seconds"),
 ]
 SPREAD = ["top1", "drop", "entropy", "unique", "index_entropy", "megabytes"]
 
@@ -170,6 +177,10 @@ def _sizes(run: Run, baselines: Sequence[Run]) -> dict[str, Any]:
     }
 
 
+# Networks that go by another name in published tables.
+PUBLISHED_AS = {"cifar_resnet20": "resnet20"}
+
+
 def published(path: Path, data: str, model: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Published rows for the same data set and model, and all others."""
     rows = [
@@ -184,7 +195,8 @@ def published(path: Path, data: str, model: str) -> tuple[pd.DataFrame, pd.DataF
     ]
     columns = ["method", "data", "model", "setting", "top1", "entropy", "unique", "source"]
     frame = pd.DataFrame(rows, columns=columns)
-    same = (frame["data"] == data) & (frame["model"] == model.partition(".")[0])
+    own = model.partition(".")[0]
+    same = (frame["data"] == data) & frame["model"].isin([own, PUBLISHED_AS.get(own)])
     return frame[same].reset_index(drop=True), frame[~same].reset_index(drop=True)
 
 

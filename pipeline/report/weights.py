@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from pipeline.base.metrics import entropy_bits
+from pipeline.base.metrics import entropy_of_counts
 from pipeline.base.results import WEIGHTS, Run, reading
 
 BINS = 121
@@ -64,7 +64,7 @@ def layerwise(layout: pd.DataFrame, before: Sequence[NDArray[np.float32]], after
             "unique": unique,
             "cumulative_unique": np.logical_or.accumulate(used, axis=0).sum(axis=1),
             "cumulative_sum": unique.cumsum(),
-            "entropy": [entropy_bits(parameter) for parameter in after.parameters],
+            "entropy": [entropy_of_counts(row[row > 0]) for row in after.counts],
             "zero_share": [float((parameter == 0).mean()) for parameter in after.parameters],
             "moved": [
                 float(np.median(relative_distance(old, new))) for old, new in zip(before, after.parameters, strict=True)

@@ -28,8 +28,8 @@ Row = dict[str, Any]
 class Job:
     """What is to be done: a DVC stage and the settings that decide its result.
 
-    decides: those settings, for settings.json. inputs: files that decide it as well. epochs, batch_size: of all its
-    training, for the progress.
+    decides: those settings, for settings.json. inputs: files that decide it beside the data set. epochs, batch_size: of
+    all its training, for the progress.
     """
 
     stage: str
@@ -121,7 +121,7 @@ def at_work(fabric: Fabric, model: nn.Module, dataset: Dataset, settings: Settin
     steps = job.epochs * dataset.batch_count(job.batch_size)
     with (
         live_run(label_of(job.stage, job.decides), job.decides, fabric.is_global_zero) as live,
-        resumable(fabric, job.decides, job.inputs) as checkpoint,
+        resumable(fabric, {**job.decides, "card": dataset.card}, job.inputs) as checkpoint,
         Steps(job.stage, steps, quiet=not fabric.is_global_zero) as progress,
     ):
         yield Work(fabric, model, dataset, settings, job, live, checkpoint, progress)

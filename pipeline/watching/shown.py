@@ -32,6 +32,7 @@ def parameters(stage: str, settings: Mapping[str, Any]) -> dict[str, str]:
     """The settings that tell runs apart, by short names; the same names for every run.
 
     epochs: of WFN those in each round, of others all. bits: of a method's codes. fixed_bn: whether batch-norm is fixed.
+    lr: of another method, that of the profile for it alone.
     """
     fixing, is_fixed = settings.get("fixing", {}), "delta" in settings
     training = settings.get("finetune" if is_fixed else "quantise" if "method" in settings else "pretrain", {})
@@ -45,7 +46,7 @@ def parameters(stage: str, settings: Mapping[str, Any]) -> dict[str, str]:
         "distance": fixing.get("distance"),
         "epochs": settings.get("epochs", training.get("epochs")),
         "fixed_bn": fixing.get("fix_batch_norm"),
-        "lr": training.get("rates", {}).get(method, training.get("lr")),
+        "lr": training["rates"].get(method) if "rates" in training else training.get("lr"),
         "method": method,
         "model": settings.get("model", {}).get("name"),
         "rounds": len(fixing["fractions"]) if "fractions" in fixing else None,

@@ -8,7 +8,7 @@ import pandas as pd
 from lightning_fabric import Fabric
 from torch import nn
 
-from pipeline.base.results import CARD, LAYERS
+from pipeline.base.results import LAYERS
 from pipeline.base.settings import Settings
 from pipeline.data.dataset import Dataset, check_classes
 from pipeline.measuring.evaluation import measure
@@ -30,7 +30,7 @@ def make_baseline(stage: str, settings: Settings, fabric: Fabric, dataset: Datas
     check_runs(model, dataset.sample(2), settings.model)
     epochs = settings.pretrain.epochs if settings.trains_the_baseline else 0
     given = checkpoint_file(settings.model)
-    inputs = [places.data / CARD, *own_files(settings), *([given] if given else [])]
+    inputs = [*own_files(settings), *([given] if given else [])]
     job = Job(stage, settings.of_baseline(), inputs, epochs, settings.pretrain.batch_size)
 
     with at_work(fabric, model, dataset, settings, job) as work:

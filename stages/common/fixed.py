@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from lightning_fabric import Fabric
 
-from pipeline.base.results import CARD, CENTRES, WEIGHTS
+from pipeline.base.results import CENTRES, WEIGHTS
 from pipeline.base.settings import Settings
 from pipeline.data.dataset import Dataset
 from pipeline.fixing.rounds import fix_network
@@ -18,7 +18,7 @@ from stages.common.work import Result, baseline_network, own_files, write_run
 
 def make_fixed(stage: str, settings: Settings, fabric: Fabric, dataset: Dataset, places: Places) -> None:
     """Fix the baseline network round by round; write it."""
-    epochs, inputs = settings.training_epochs, [places.data / CARD, places.baseline / WEIGHTS, *own_files(settings)]
+    epochs, inputs = settings.training_epochs, [places.baseline / WEIGHTS, *own_files(settings)]
     job = Job(stage, settings.of_fixing(), inputs, epochs, settings.finetune.batch_size)
 
     with at_work(fabric, baseline_network(settings, places.baseline), dataset, settings, job) as work:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 from lightning_fabric import Fabric
 
-from pipeline.base.results import CARD, CODEBOOKS, WEIGHTS
+from pipeline.base.results import CODEBOOKS, WEIGHTS
 from pipeline.base.settings import Quantiser, Settings
 from pipeline.comparing.task import Task, find_method
 from pipeline.data.dataset import Dataset
@@ -32,13 +32,14 @@ def make_quantised(named: Named, settings: Settings, fabric: Fabric, dataset: Da
     quantiser = named.quantiser
     method = find_method(named.name, quantiser)
     model = baseline_network(settings, places.baseline).to(fabric.device)
-    epochs, inputs = settings.training_epochs, [places.data / CARD, places.baseline / WEIGHTS, *own_files(settings)]
+    epochs, inputs = settings.training_epochs, [places.baseline / WEIGHTS, *own_files(settings)]
     job = Job(named.stage, settings.of_quantiser(quantiser), inputs, epochs, settings.quantise.batch_size)
 
     with at_work(fabric, model, dataset, settings, job) as work:
         start = time.perf_counter()
         outcome = method.quantise(Task(work, quantiser))
-        seconds = time.perf_counter() - start
+        # A run that went on after a break has its training's seconds from before it, too.
+        seconds = max(time.perf_counter() - start, sum(row["seconds"] for row in work.epochs))
         metrics, quantised = measure(fabric, work.network, dataset, outcome.shared)
         metrics["activation_bits"] = outcome.activation_bits
         rows = pd.DataFrame(work.epochs, columns=list(EPOCH_COLUMNS))

@@ -80,7 +80,8 @@ def write_run(out: Path, work: Work, result: Result) -> None:
     """Write a finished run and complete its log; the first process does."""
     if not work.fabric.is_global_zero:
         return
-    images = result.epochs * work.dataset.card["train"]["images"]
+    size = work.job.batch_size
+    images = result.epochs * min(work.dataset.card["train"]["images"], work.dataset.batch_count(size) * size)
     files = {
         WEIGHTS: weight_bytes(work.model),
         METRICS: to_json(result.metrics),

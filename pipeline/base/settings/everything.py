@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Self
 
 from pydantic import ValidationError, model_validator
@@ -92,6 +93,11 @@ class Everything(Section):
             (f"variants.{name}.delta", each.delta, each.fractions or self.fixing.fractions)
             for name, each in self.variants.items()
         ]
+        for name, changes in self.explore.ablations.items():
+            if "fractions" in changes:
+                with suppress(ValidationError):  # of which `_ablations` speaks
+                    rounds_of = self.ablated(changes).fractions
+                    budgets += [(f"explore.ablations.{name}: delta", delta, rounds_of) for delta in self.explore.delta]
         for key, delta, fractions in budgets:
             rounds = len(fractions)
             if delta * rounds >= 1:
