@@ -5,6 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
+from pipeline.base.errors import InputError
 from pipeline.base.results import EXAMPLES, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.data import memory, streaming
@@ -22,7 +23,9 @@ def data(
     """Split the profile's data set and write it with a card that describes it."""
     settings = load_settings()
     if show is not None:
-        path = out if out is not None and out.suffix == ".png" else Path(EXAMPLES)
+        path = Path(EXAMPLES) if out is None else out
+        if path.suffix.lower() != ".png":
+            raise InputError(f"--out {out}: with --show a picture is drawn; allowed: a name that ends in .png")
         images, names = find_examples(settings, show)
         write_files(path.parent, {path.name: sheet(images, names)})
         print(path)

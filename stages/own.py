@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
 from pipeline.base.errors import InputError
-from pipeline.base.results import write_files
+from pipeline.base.results import in_clone, write_files
 from pipeline.base.settings.reading import PARAMS_FILE, PROFILES, load_settings
 from stages.common.cli import run
 
@@ -21,20 +22,44 @@ PATTERN, OWN = PROFILES / "custom.yaml", PROFILES / "own.yaml"
 def own(pictures: Pictures = None, model: Model = None) -> None:
     """Write profiles/own.yaml for these pictures, or change what it says of them, and choose it in params.yaml."""
     if pictures is not None:
-        if not pictures.expanduser().is_dir():
+        if not in_clone(pictures).is_dir():
             raise InputError(
                 f"PICTURES = {pictures}: no such folder; allowed: a folder with a folder of pictures a class"
             )
-        text = (OWN if OWN.exists() else PATTERN).read_text()
-        text = _with(text, "data", "root", str(pictures))
+        if not str(pictures).isprintable():  # bytes that are no text, control characters
+            raise InputError(f"PICTURES = {str(pictures)!a}: allowed: a folder whose name can be written")
+        text = _with(_text(OWN if OWN.exists() else PATTERN), "data", "root", str(pictures))
         text = text if model is None else _with(text, "model", "name", model)
-        params = re.sub(r"(?m)^profile:.*$", f"profile: {OWN.stem}", PARAMS_FILE.read_text(), count=1)
-        write_files(OWN.parent, {OWN.name: text.encode()})
-        write_files(PARAMS_FILE.parent, {PARAMS_FILE.name: params.encode()})
+        params = re.sub(r"(?m)^profile:.*$", f"profile: {OWN.stem}", _text(PARAMS_FILE), count=1)
+        _write({OWN: text, PARAMS_FILE: params})
         print(f"{OWN}: data.root = {pictures}; chosen in {PARAMS_FILE} (back: git restore {PARAMS_FILE})")
     elif model is not None:
         raise InputError(f"MODEL = {model}: goes with PICTURES; of another profile it is model.name")
-    load_settings()
+    else:
+        load_settings()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text") from None
+
+
+def _write(texts: Mapping[Path, str]) -> None:
+    """Write files of settings; as they were before where these are not allowed."""
+    before = {path: path.read_bytes() if path.exists() else None for path in texts}
+    try:
+        for path, text in texts.items():
+            write_files(path.parent, {path.name: text.encode()})
+        load_settings()
+    except InputError:
+        for path, content in before.items():
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_files(path.parent, {path.name: content})
+        raise
 
 
 def _with(profile: str, section: str, key: str, value: str) -> str:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pipeline.base.errors import InputError
+from pipeline.data import memory
 from pipeline.data.choosing import split
 from pipeline.data.dataset import WHOLE, Share, check_classes, full_batches
 from pipeline.data.images import augment, normalise
@@ -150,6 +151,22 @@ def test_no_variation_leaves_the_images_alone(generator):
 
 
 def test_too_few_outputs(dataset):
-    check_classes(dataset, 10)
-    with pytest.raises(InputError, match="model.num_classes = 9: the data set needs at least 10"):
-        check_classes(dataset, 9)
+    """And too many, of weights that are taken as they are: their classes are others."""
+    for trained in (True, False):
+        check_classes(dataset, 10, trained=trained)
+        with pytest.raises(InputError, match="model.num_classes = 9: the data set needs at least 10"):
+            check_classes(dataset, 9, trained=trained)
+    check_classes(dataset, 1000, trained=True)
+    with pytest.raises(
+        InputError, match="model.num_classes = 1000: the weights are taken .*the data set has 10 classes"
+    ):
+        check_classes(dataset, 1000, trained=False)
+
+
+def test_images_that_do_not_fit_into_memory(settings, monkeypatch):
+    """Said before any is decoded."""
+    monkeypatch.setattr(memory, "decode", None)
+    free = type("Memory", (), {"available": 3 * 200 * settings.data.pixels**2 - 1})
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+    with pytest.raises(InputError, match="data.storage = memory: 200 images of 1 x .* are free; allowed: data.storage"):
+        memory.prepare(settings.data.model_copy(update={"mini": 20}), seed=0)

@@ -88,16 +88,41 @@ def test_pictures_of_a_data_set_in_memory(settings, picture, statistics):
     assert torch.equal(transform(wanted)(picture), expected)
 
 
-@pytest.mark.parametrize("recipe", ["timm", "authors"])
+@pytest.mark.parametrize(
+    ("recipe", "network"),
+    [("timm", "resnet18"), ("authors", "resnet18"), ("timm", "convnext_base.fb_in22k_ft_in1k_384")],  # which squashes
+)
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (224, 224)])
-def test_pictures_that_stay_files(settings, recipe, size):
+def test_pictures_that_stay_files(settings, recipe, network, size):
     changes = {"data.storage": "files", "data.recipe": recipe, "data.pixels": 96, "data.channels": 3}
     changes |= {"data.statistics": "model", "data.shift": 0}
-    changed = settings.changed({**changes, "model.name": "resnet18", "model.in_chans": 3})
+    changed = settings.changed({**changes, "model.name": network, "model.in_chans": 3})
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    config = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(network).to_dict())
+    config["input_size"] = (3, 96, 96)
+    by_timm = timm.data.create_transform(**config)(Image.fromarray(pixels))
     expected = transforms(changed.data, input_settings(changed.model))[1](Image.fromarray(pixels))
     found = transform(picture_of(changed.data, changed.model, CARD))(Image.fromarray(pixels))
     assert torch.equal(found, expected)
+    assert recipe == "authors" or torch.equal(expected, by_timm)
+
+
+def test_a_crop_that_the_file_has_no_words_for(settings):
+    """The network goes without what becomes of a picture, in place of something else."""
+    files = {
+        "data.storage": "files",
+        "data.statistics": "model",
+        "data.channels": 3,
+        "model.in_chans": 3,
+        "data.shift": 0,
+    }
+    changed = settings.changed({**files, "data.pixels": 96, "model.name": "resnet18"})
+    cropped = {"crop_mode": "border"} | dict.fromkeys(("mean", "std"), (0.5,) * 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "pipeline.packing.network.input_settings", lambda _: cropped | {"crop_pct": 0.9, "interpolation": "x"}
+        )
+        assert picture_of(changed.data, changed.model, CARD) is None
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "mobilenetv3_small_050"])

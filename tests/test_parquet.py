@@ -49,6 +49,7 @@ def write(root, **files):
         table.to_parquet(path)
 
 
+DOMAIN = {"domain": ClassLabel(names=NAMES)}
 DIGITS = {"0": (3, 1), "1": (3, 1)}
 TAKEN = [
     ("train.parquet and test.parquet", {"train": named(4), "test": named(2)}, PARTS, ""),
@@ -104,6 +105,50 @@ TAKEN = [
         "other columns beside",
         {"train": named(4, {"id": Value("int64")}, id=[1, 2, 3, 4]), "test": named(2)},
         PARTS,
+        "",
+    ),
+    (
+        "a column of another type has the usual name",
+        {
+            "train": named(4, DOMAIN | {"label": Value("string")}, label=["dog", "cat"] * 2, domain=[0] * 4),
+            "test": named(2, DOMAIN | {"label": Value("string")}, label=["dog", "cat"], domain=[0] * 2),
+        },
+        PARTS,
+        "classes are those of column label, not of domain",
+    ),
+    (
+        "the only column of its type, and others that could be meant",
+        {
+            name: named(
+                count, DOMAIN | {"kind": Value("int64")}, label=None, kind=[5] * count, domain=[0, 1] * (count // 2)
+            )
+            for name, count in (("train", 4), ("test", 2))
+        },
+        PARTS,
+        "classes are those of column domain, not of kind",
+    ),
+    (
+        "a mask of the type of pictures beside the pictures",
+        {
+            "train": rows(4, image=[png(n) for n in range(4)], mask=[{"bytes": b"none", "path": None}] * 4),
+            "test": rows(2, image=[png(8), png(9)], mask=[{"bytes": b"none", "path": None}] * 2),
+        },
+        {"0": (2, 1), "1": (2, 1)},
+        "pictures are those of column image, not of mask",
+    ),
+    (
+        "texts that differ in spaces and in the spelling of a letter",
+        {"train": rows(4, label=["café", "cafe\u0301", "dog", "dog "]), "test": rows(2, label=["dog", "café"])},
+        {"café": (2, 1), "dog": (2, 1)},
+        "",
+    ),
+    (
+        "texts that are numbers",
+        {
+            "train": rows(12, label=[str(number) for number in range(12)]),
+            "test": rows(12, label=[str(number) for number in range(12)]),
+        },
+        {str(number): (1, 1) for number in range(12)},
         "",
     ),
     (
@@ -195,7 +240,7 @@ REFUSED = [
     (
         "labels that are empty texts",
         {"train": rows(4, label=["cat", " ", "cat", "dog"])},
-        "data.root = ROOT, label: images are labelled ' '; allowed: numbers from 0, or names",
+        "data.root = ROOT, label: images are labelled ''; allowed: numbers from 0, or names",
     ),
     (
         "labels beyond the names",

@@ -16,6 +16,7 @@ from catalogue import note
 from clones import ROOT, write_tiny_profile
 from PIL import Image, ImageCms, ImageFile
 
+import wfn.picture
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Data
 from pipeline.data import memory, streaming
@@ -215,7 +216,6 @@ SEEN = [
         *(3, [[[255, 0, 0]] * 2], "TIFF, first of several"),
     ),
     Seen("colour profile and gamma", saved(RED, icc_profile=SRGB), 3, [[[255, 0, 0]] * 2], "PNG"),
-    Seen("ICO", saved(Image.new("RGBA", (16, 16), (1, 2, 3, 255)), "ICO"), 3, [[[1, 2, 3]] * 16] * 16, "ICO"),
     Seen("BMP", saved(RED, "BMP"), 3, [[[255, 0, 0]] * 2], "BMP"),
     Seen("1 x 1", saved(of([[9]])), 1, [[9]], "PNG"),
     Seen("TIFF with an orientation", tiff(2, b"\1\2\3\4", [8], orientation=6), 1, [[3, 1], [4, 2]], "TIFF, turned"),
@@ -322,6 +322,13 @@ def test_every_level_of_16_bits_is_rounded_to_the_nearest(kind, tmp_path):
 
 # Lines that name the file
 
+
+def iptc(picture):
+    """A file that says that it has 1 x 1 pixels, and holds a picture of its own size."""
+    fields = {(3, 20): b"\0\1", (3, 30): b"\0\1", (3, 60): b"\1\0", (3, 120): b"\0\5", (8, 10): picture}
+    return b"".join(bytes((0x1C, *tag)) + len(value).to_bytes(2, "big") + value for tag, value in fields.items())
+
+
 NOISE = of(np.random.default_rng(0).integers(0, 256, (40, 40)))
 HALF = {kind: content[: len(content) // 2] for kind in ("JPEG", "PNG") for content in [saved(NOISE, kind)]}
 NOT_KNOWN = "cannot identify image file"
@@ -347,6 +354,10 @@ REFUSED = [
      f"{NOT_KNOWN}: HEIC, AVIF or a video that Pillow does not read; save it as JPEG or PNG"),
     ("PNG without pixels, 0 x 3", "thin.png", png(0, 8, 0, b"", b"", b""), f"{NOT_KNOWN}: a damaged PNG"),
     ("PNG cut in its head", "cut.png", b"\x89PNG cut short", f"{NOT_KNOWN}: a damaged PNG"),
+    ("icon", "icon.ico", saved(of([[7] * 16] * 16), "ICO"), f"{NOT_KNOWN}: an icon"),
+    ("icon of a Mac", "icon.icns", b"icns" + bytes(30), f"{NOT_KNOWN}: an icon"),
+    ("EPS drawing, which is a program", "plot.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n", f"{NOT_KNOWN}: an EPS drawing"),
+    ("IPTC around a larger picture", "a.iim", iptc(saved(of([[7] * 16] * 16))), NOT_KNOWN),
     ("JPEG cut in half", "half.jpg", HALF["JPEG"], None),
     ("PNG cut in half", "half.png", HALF["PNG"], None),
     ("unicode name", "Katze Жук 猫 😀.png", b"x", f"{NOT_KNOWN}: text"),
@@ -396,7 +407,7 @@ def test_what_is_no_file_is_named(data, tmp_path, monkeypatch):
         assert line == f"{tmp_path / name}: not an image that Pillow can read ({reason})"
         note(SECTION, f"{name.removesuffix('.png')} called .png", "refused before any work", line)
 
-    def may_not(path, *_):
+    def may_not(path, **_):
         raise PermissionError(13, os.strerror(13), str(path))
 
     monkeypatch.setattr(Image, "open", may_not)  # as root, who runs many tests, everything may be read
@@ -421,7 +432,7 @@ def test_whatever_a_plugin_raises_is_one_line(raised, data, tmp_path, monkeypatc
         def load(self):
             raise raised("utf-8", b"x", 0, 1, "two\nlines") if raised is UnicodeDecodeError else raised()
 
-    monkeypatch.setattr(Image, "ID", ["ODD"])
+    monkeypatch.setattr(wfn.picture, "formats", lambda: ["ODD"])
     monkeypatch.setitem(Image.OPEN, "ODD", (Plugin, lambda prefix: prefix.startswith(b"ODD")))
     path = tmp_path / "odd.png"
     path.write_bytes(b"ODD" + bytes(20))
@@ -633,9 +644,9 @@ NAMES = ["猫 😀", "ein langer Name " * 20, "\udcff", "a\nb", "", *(f"n{number
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("side", "drawn"), [(28, 112), (112, 112), (160, 160), (1, 112)])
+@pytest.mark.parametrize(("side", "drawn"), [(28, 112), (112, 112), (160, 112), (1, 112)])
 def test_sizes_of_the_sheet(channels, side, drawn):
-    """Small pictures are enlarged by whole factors; many classes are cut; no name breaks it or makes it wider."""
+    """Small pictures are enlarged by whole factors, large ones reduced; many classes are cut; names change nothing."""
     pixels = torch.full((80, channels, side, side), 200, dtype=torch.uint8)
     content = sheet(Images(pixels, torch.arange(80) // 2), NAMES)
     width, height = Image.open(io.BytesIO(content)).size
@@ -713,7 +724,7 @@ def test_pixels_of_a_batch_are_those_of_the_sheet(data, tmp_path):
         write_folder(tmp_path / part, [saved(of(np.full((40, 40), level))) for level in (0, 77, 255)])
     chosen = data(root=tmp_path, storage="files", pixels=32, channels=1)
     streaming.save(*streaming.prepare(chosen, 0), tmp_path / "data")
-    known = {"mean": (0.3,), "std": (0.2,), "interpolation": "bicubic", "crop_pct": 0.9}
+    known = {"mean": (0.3,), "std": (0.2,), "interpolation": "bicubic", "crop_pct": 0.9, "crop_mode": "center"}
     loaded = streaming.load(tmp_path / "data", chosen, known, 0)
     shown = loaded.examples(3)
     assert sorted(shown.pixels.flatten(1).unique(dim=1).flatten().tolist()) == [0, 0, 77, 77, 255, 255]

@@ -98,3 +98,30 @@ def test_the_weights_that_act_are_those_whose_change_changes_the_result():
     for name, mask in acting_weights(network, image).items():
         gradient = network.get_parameter(name).grad
         assert ((gradient != 0).numpy().ravel() == mask).all()
+
+
+def test_any_module_with_a_weight_is_counted():
+    """A learned scale of no dimension, and a module that gives back more than a tensor."""
+
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x):
+            return self.weight * x
+
+    class Pair(nn.Linear):
+        def forward(self, x):
+            return super().forward(x), {"and": "more"}
+
+    class First(nn.Module):
+        def forward(self, pair):
+            return pair[0]
+
+    network = nn.Sequential(nn.Flatten(), Scale(), Pair(4, 3), First())
+    assert layer_table(network, torch.zeros(1, 1, 2, 2)).set_index("parameter")["uses"].to_dict() == {
+        "1.weight": 4,
+        "2.weight": 1,
+        "2.bias": 1,
+    }

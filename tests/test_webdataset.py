@@ -222,6 +222,11 @@ REFUSED = [
         "classes.txt has 2 names, and none for the classes dog",
     ),
     (
+        "an empty line in classes.txt",
+        {**pair(), "classes.txt": "cat\n\ndog\n"},
+        "classes.txt: line 2 is empty; allowed: a name in each",
+    ),
+    (
         "a name twice in classes.txt",
         {**pair(), "classes.txt": "cat\ncat\n"},
         "classes.txt: a name is there twice",
@@ -322,3 +327,17 @@ def test_nothing_is_unpacked(settings, capsys, tmp_path):
             assert image.format == "PNG"
     assert sorted(root.rglob("*")) == before
     note(SECTION, "shards while training", "pictures are read where they lie; nothing is unpacked")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_links_in_a_shard_are_named(settings, capsys, tmp_path, kind):
+    """In place of samples that are left out."""
+    root = tmp_path / "own"
+    write_tar(root / "train-0.tar", samples(8))
+    with tarfile.open(root / "train-0.tar", "a") as tar:
+        link = tarfile.TarInfo("0008.png")
+        link.type, link.linkname = kind, "0000.png"
+        tar.addfile(link)
+    why = "0008.png is a link; allowed: files (tar --dereference --hard-dereference)"
+    line = f"data.root = ROOT: no tar files, or damaged ones: train-0.tar ({why})"
+    becomes("shards: a member that is a link", outcome(own(settings, root), capsys), root, line)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import types
+import unicodedata
 
 import numpy as np
 import pytest
@@ -215,6 +216,24 @@ def test_evaluate_matches_names(weights, packed, tmp_path):
         assert run("evaluate", file, tmp_path / "data").stdout.split()[1] == share
     (tmp_path / "data" / "eel").mkdir()
     assert "5 class folders; the network has 4 classes" in refused("evaluate", packed, tmp_path / "data")
+
+
+def test_evaluate_takes_two_spellings_of_a_letter_for_one(weights, tmp_path):
+    """Else folders of a Mac would be taken in their order, which is another one."""
+    names = {"cafz": 0, "caf\u00e9": 3, "dog": 1, " eel": 1}  # of pictures
+    for name, count in names.items():
+        folder = tmp_path / "data" / unicodedata.normalize("NFD", name)
+        folder.mkdir(parents=True)
+        for number in range(count):
+            Image.effect_noise((90, 70), 90).save(folder / f"{number}.png")
+    (tmp_path / "data" / "@eaDir").mkdir()
+    (tmp_path / "data" / "cafz" / "thumbs.db").write_bytes(b"left behind")
+    Image.effect_noise((90, 70), 90).save(tmp_path / "data" / "cafz" / "without an ending", "PNG")
+    (tmp_path / "names.txt").write_text("cafz\ndog\neel\ncaf\u00e9\n")
+    run("pack", weights, tmp_path / "cafe.wfn", "--network", "test_resnet", "--classes", tmp_path / "names.txt")
+    done = run("evaluate", tmp_path / "cafe.wfn", tmp_path / "data")
+    assert "4 classes, by their names" in done.stderr
+    assert done.stdout.split()[1] == "50.00%"  # of six pictures, three of the last class
 
 
 @pytest.fixture

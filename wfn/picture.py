@@ -5,6 +5,7 @@ The library and the pipeline read every picture here, so that a network sees one
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -25,6 +26,16 @@ WORDS = {"1": "black and white", "P": "palette", "PA": "palette"}
 PLAIN = {"L", "RGB", "LA", "La", "RGBA", "RGBa", "RGBX"}
 # Formats with several pictures of which the first is taken; layers and sizes of others are something else.
 SERIES = {"GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"}
+# Formats of Pillow's that are not read: of some it has no decoder, one is a program that Ghostscript would run, and the
+# others hold a picture of another size than the one that they say.
+NOT_READ = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS", "CUR", "ICNS", "ICO", "IPTC"}
+# What file managers, archivers and editors leave; names that begin with a dot are theirs too.
+LEFT_BEHIND = frozenset(
+    (
+        *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "lost+found", "$recycle.bin"),
+        *("system volume information", "icon\r", "__pycache__"),
+    )
+)
 # How files begin that are often called pictures, and what they are.
 BEGINNINGS = (
     (b"\x89PNG", "a damaged PNG"),
@@ -33,6 +44,9 @@ BEGINNINGS = (
     (b"MM\0*", "a TIFF that is damaged, or of a kind that Pillow does not have"),
     (b"#?RADIANCE", "a Radiance HDR picture"),
     (b"PK", "a zip archive"),
+    (b"%!PS", "an EPS drawing"),
+    (b"\0\0\1\0", "an icon"),
+    (b"icns", "an icon"),
     (b"%PDF", "a PDF"),
     (b"version https://git-lfs", "a Git LFS pointer, and git lfs pull fetches the picture"),
     (b"<svg", "an SVG drawing"),
@@ -86,12 +100,30 @@ def plain(picture: Image.Image, channels: int) -> Plain:
     return Plain(converted.transpose(Image.Transpose[turn]) if turn else converted, words)
 
 
+@cache
+def formats() -> tuple[str, ...]:
+    """Names of the formats that are read, common ones first."""
+    from PIL import Image
+
+    Image.preinit()
+    Image.init()
+    return tuple(name for name in Image.ID if name not in NOT_READ)
+
+
+@cache
+def endings() -> frozenset[str]:
+    """Endings of the files that are read, ".jpg" and others."""
+    from PIL import Image
+
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats())
+
+
 def open_picture(file: Path | BinaryIO) -> Image.Image:
     """A file, as Pillow opens it. Raises UnidentifiedImageError that says what else the file is, and others."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return Image.open(file)
+        return Image.open(file, formats=formats())
     except UnidentifiedImageError:
         if isinstance(file, Path):
             with file.open("rb") as opened:

@@ -74,7 +74,11 @@ def _check(parts: Parts) -> list[str]:
     if len(found) < 2:
         raise InputError(f"data: classes found with training images: {len(found)}; at least 2 needed")
     unused = np.delete(classes, found)
-    return [f"classes without any image: {several(unused.tolist())}"] if len(unused) else []
+    notes = [f"classes without any image: {several(unused.tolist())}"] if len(unused) else []
+    names = list(parts.train.classes)
+    if all(map(str.isdecimal, names)) and names != sorted(names, key=int):
+        notes.append(f"classes are in the order of their names as text: {several(names)}")
+    return notes
 
 
 def _named(parts: Parts) -> list[tuple[str, Source]]:

@@ -99,10 +99,19 @@ def _part(labels: Labels, classes: int) -> dict[str, Any]:
     return {"images": len(labels), "per_class": np.bincount(labels, minlength=classes).tolist()}
 
 
-def check_classes(dataset: Dataset, outputs: int) -> None:
-    """Raise InputError unless a network with so many outputs can tell the classes apart."""
-    if outputs < dataset.card["classes"]:
-        raise InputError(f"model.num_classes = {outputs}: the data set needs at least {dataset.card['classes']}")
+def check_classes(dataset: Dataset, outputs: int, *, trained: bool) -> None:
+    """Raise InputError unless a network with so many outputs can tell the classes apart.
+
+    trained: whether it is trained for them; else its outputs are for classes of before, and must be as many.
+    """
+    classes = dataset.card["classes"]
+    if outputs < classes:
+        raise InputError(f"model.num_classes = {outputs}: the data set needs at least {classes}")
+    if outputs > classes and not trained:
+        raise InputError(
+            f"model.num_classes = {outputs}: the weights are taken as they are, the data set has {classes} classes; "
+            "allowed: as many, or pretrain.from_weights = true, which trains the network for them"
+        )
 
 
 def read_card(folder: Path, settings: Data, checked: Sequence[str] = CHECKED) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from pipeline.data.module import register_networks
 from pipeline.data.recipes import input_settings, transforms
 from pipeline.data.streaming import seen
 
-# Pixels. Smaller pictures are enlarged, by the largest whole factor that keeps them within ENLARGED.
-ENLARGED, GAP, NAMES, TEXT = 112, 4, 180, 14
+# Pixels. Smaller pictures are enlarged, by the largest whole factor that keeps them within DRAWN, larger ones reduced.
+DRAWN, GAP, NAMES, TEXT = 112, 4, 180, 14
 LONGEST_NAME = 80  # characters that are drawn; more would not fit anyway
 PAPER, INK = "#ffffff", "#1b1f24"
 
@@ -44,7 +44,9 @@ def sheet(images: Images, names: Sequence[str]) -> bytes:
     """A PNG with a row for each class of the images, its name before them. images: uint8. names: of all classes."""
     labels = images.labels.cpu().numpy()
     rows = np.unique(labels).tolist()
-    side = max(1, ENLARGED // images.pixels.shape[2]) * images.pixels.shape[2]
+    pixels = images.pixels.shape[2]
+    side = DRAWN // pixels * pixels or DRAWN
+    how = Image.Resampling.NEAREST if pixels <= DRAWN else Image.Resampling.LANCZOS
     font = ImageFont.load_default(TEXT)
     titles = [_fitting(names[label], font) for label in rows]
     first = 2 * GAP + math.ceil(max(map(font.getlength, titles)))
@@ -57,10 +59,9 @@ def sheet(images: Images, names: Sequence[str]) -> bytes:
         top = GAP + row * (side + GAP)
         draw.text((GAP, top), title, INK, font)
         for column, place in enumerate(np.flatnonzero(labels == label).tolist()):
-            pixels = images.pixels[place].permute(1, 2, 0).cpu().numpy()
-            one = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
-            left = first + column * (side + GAP)
-            picture.paste(one.resize((side, side), Image.Resampling.NEAREST), (left, top))
+            one = images.pixels[place].permute(1, 2, 0).cpu().numpy()
+            drawn = Image.fromarray(one if one.shape[2] == 3 else one[..., 0]).resize((side, side), how)
+            picture.paste(drawn, (first + column * (side + GAP), top))
     if cut:
         draw.text((GAP, below), f"the first {len(rows)} of {len(names):,} classes", INK, font)
     content = BytesIO()

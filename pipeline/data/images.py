@@ -48,31 +48,33 @@ def read_image(source: Source, i: int, settings: Data) -> tuple[Image.Image, str
     The format is that of the file: "PNG", "JPEG, turned", "raw" for plain arrays. Raises InputError that names an image
     that cannot be read, or is larger than `data.max_megapixels`.
     """
-    title = " ".join(source.title(i).splitlines())
     try:
         with source.open(i) as image:
-            _check_size(title, image.size, settings)
-            picture, decided = plain(image, settings.channels)
-            return picture, ", ".join((image.format or "raw", *decided))
-    except InputError:
-        raise
+            problem = _too_large(image.size, settings)
+            if not problem:
+                picture, decided = plain(image, settings.channels)
+                problem = _too_large(picture.size, settings)  # some formats say another one than they have
+            if not problem:
+                return picture, ", ".join((image.format or "raw", *decided))
     except Exception as error:  # whatever a damaged file makes of Pillow's decoders
-        raise InputError(f"{title}: not an image that Pillow can read ({said(error)})") from None
+        problem = f"not an image that Pillow can read ({said(error)})"
+    raise InputError(f"{' '.join(source.title(i).splitlines())}: {problem}")
 
 
-def _check_size(title: str, size: tuple[int, int], settings: Data) -> None:
-    """Raise InputError for more pixels than `data.max_megapixels`, as stored or as scaled before timm's crop."""
+def _too_large(size: tuple[int, int], settings: Data) -> str:
+    """Says so where these are more pixels than `data.max_megapixels`, as stored or as scaled before timm's crop."""
     allowed = settings.max_megapixels * 1e6
     shorter, longer = sorted(size)
     scaled = round(settings.pixels * longer / max(1, shorter))
     limit = f"data.max_megapixels = {settings.max_megapixels:g}"
     if shorter * longer > allowed:
-        raise InputError(f"{title}: {size[0]:,} x {size[1]:,} pixels; allowed: {limit}")
+        return f"{size[0]:,} x {size[1]:,} pixels; allowed: {limit}"
     if (settings.storage, settings.recipe) == ("files", "timm") and settings.pixels * scaled > allowed:
-        raise InputError(
-            f"{title}: {size[0]:,} x {size[1]:,} pixels, which timm scales to {settings.pixels:,} x {scaled:,} at "
+        return (
+            f"{size[0]:,} x {size[1]:,} pixels, which timm scales to {settings.pixels:,} x {scaled:,} at "
             f"least; allowed: {limit}"
         )
+    return ""
 
 
 def refuse(problems: Sequence[str]) -> None:

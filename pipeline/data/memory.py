@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from pipeline.data.dataset import WHOLE, Share, describe, full_batches, read_car
 from pipeline.data.images import Images, augment, decode, normalise, refuse
 
 IMAGES = "images.safetensors"
+COPIES = 3  # of the pixels, at once: decoded, sorted into a file's order, and as the file's bytes
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def prepare(settings: Data, seed: int) -> InMemory:
     Raises InputError for a data set that cannot be trained on, for images that cannot be read, and for equal images.
     """
     choices = choose(settings, seed)
+    _check_memory(sum(len(each.rows) for each in choices), settings)
     train, test = (decode(each.source, each.rows, settings) for each in choices)
     refuse(train.problems + test.problems)
     channels = train.images.pixels.unbind(1)
@@ -96,6 +99,18 @@ def prepare(settings: Data, seed: int) -> InMemory:
         "sha256": _digest(*(tensor for each in (train, test) for tensor in (each.images.pixels, each.images.labels))),
     }
     return InMemory(train.images, test.images, found, settings.shift, settings.flip)
+
+
+def _check_memory(images: int, settings: Data) -> None:
+    """Raise InputError where so many images do not fit into the memory that is free, before any is decoded."""
+    size = images * settings.channels * settings.pixels**2
+    free = psutil.virtual_memory().available
+    if size * COPIES > free:
+        raise InputError(
+            f"data.storage = memory: {images:,} images of {settings.channels} x {settings.pixels} x {settings.pixels} "
+            f"take {size * COPIES / 1e9:,.1f} GB, {free / 1e9:,.1f} GB are free; allowed: data.storage = files, "
+            "smaller data.pixels, fewer images (data.mini)"
+        )
 
 
 def _statistics(pixels: Tensor) -> tuple[list[float], list[float]]:

@@ -42,8 +42,8 @@ def transforms(settings: Data, model_input: Mapping[str, Any]) -> tuple[Any, Any
 
 
 def _timm(settings: Data, model_input: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Crops of random size and shape; the middle of an image whose aspect is kept."""
-    known = {key: model_input[key] for key in ("mean", "std", "interpolation", "crop_pct")}
+    """Crops of random size and shape; for testing the middle of an image, whose aspect most models ask to be kept."""
+    known = {key: model_input[key] for key in ("mean", "std", "interpolation", "crop_pct", "crop_mode")}
     training, testing = (
         create_transform(settings.pixels, is_training=training, hflip=0.5 * settings.flip, color_jitter=0.0, **known)
         for training in (True, False)

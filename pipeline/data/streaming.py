@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import safetensors.numpy
 import torch
 from PIL.Image import Image
@@ -37,6 +38,7 @@ from pipeline.watching.progress import Steps
 
 INDEX = "index.safetensors"
 CHECKED_AT_ONCE = 16
+BYTES_A_PIXEL = 12  # that a picture takes in Pillow while it is decoded, converted and turned
 SUBMITTED_AT_ONCE = 4096  # a pool keeps a kilobyte for every image that it has been handed
 
 
@@ -87,7 +89,7 @@ def _look(choice: Choice, settings: Data) -> tuple[dict[str, int], list[str], by
     digest = hashlib.sha256()
     with (
         Steps("data: looking at every image", len(choice.rows)) as progress,
-        ThreadPoolExecutor(CHECKED_AT_ONCE) as pool,
+        ThreadPoolExecutor(_at_once(settings)) as pool,
     ):
         for start in range(0, len(choice.rows), SUBMITTED_AT_ONCE):
             for form, problem, pixels in pool.map(look, choice.rows[start : start + SUBMITTED_AT_ONCE].tolist()):
@@ -96,6 +98,12 @@ def _look(choice: Choice, settings: Data) -> tuple[dict[str, int], list[str], by
                 formats[form] += not problem
                 problems += [problem] if problem else []
     return {form: count for form, count in sorted(formats.items()) if count}, problems, digest.digest()
+
+
+def _at_once(settings: Data) -> int:
+    """How many of the largest pictures that are allowed fit into the memory that is free; one at least."""
+    largest = BYTES_A_PIXEL * settings.max_megapixels * 1e6
+    return max(1, min(CHECKED_AT_ONCE, int(psutil.virtual_memory().available / largest)))
 
 
 def save(index: Mapping[str, Labels], card: Mapping[str, Any], folder: Path) -> None:

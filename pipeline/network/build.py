@@ -61,9 +61,10 @@ def build(settings: Model, seed: int) -> nn.Module:
 
 
 def check_head(settings: Settings) -> None:
-    """Raise InputError for weights that timm names, taken as they are, whose head is for another number of classes.
+    """Raise InputError for weights that timm names, taken as they are, with a head or a stem that they do not have.
 
-    timm leaves such a head out, and it would stay as it began.
+    timm leaves out a head for another number of classes, and a stem of one's own takes the place of timm's: both would
+    stay as they began.
     """
     given = settings.model
     if not given.pretrained or given.checkpoint is not None or settings.pretrain.from_weights:
@@ -75,6 +76,11 @@ def check_head(settings: Settings) -> None:
             f"model.pretrained = true: the head of {given.name} is for {known.num_classes} classes, "
             f"model.num_classes = {given.outputs}; allowed: as many, or pretrain.from_weights = true, which trains a "
             "new head"
+        )
+    if given.stem is not None:
+        raise InputError(
+            "model.stem: timm's weights are taken as they are, and have none for it; allowed: null, or "
+            "pretrain.from_weights = true, which trains it"
         )
 
 

@@ -47,14 +47,21 @@ def acting_weights(network: nn.Module, image: Tensor) -> dict[str, NDArray[np.bo
     return _watched(network, image)[1]
 
 
+def _tensors(output: object) -> list[Tensor]:
+    """Those among what a module gives back."""
+    if isinstance(output, Tensor):
+        return [output]
+    return [tensor for each in output for tensor in _tensors(each)] if isinstance(output, list | tuple) else []
+
+
 def _watched(network: nn.Module, image: Tensor) -> tuple[Counter[str], dict[str, NDArray[np.bool_]]]:
     """Per module with a weight: values that it puts out, per channel; and, per weight, which of it acts anywhere."""
     found: Counter[str] = Counter()
     acting: dict[str, NDArray[np.bool_]] = {}
 
     def watch(name: str, channels: int) -> Callable[..., None]:
-        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            found[name] += output.numel() // channels
+        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+            found[name] += sum(each.numel() for each in _tensors(output)) // channels
             if isinstance(module, SmallMapConv2d):
                 taps = module.acting(inputs[0].shape[-2:]).expand(module.weight.shape).numpy().ravel()
                 acting[f"{name}.weight"] = taps | acting.get(f"{name}.weight", False)
@@ -65,7 +72,7 @@ def _watched(network: nn.Module, image: Tensor) -> tuple[Counter[str], dict[str,
     for name, module in network.named_modules():
         weight = module._parameters.get("weight")
         if weight is not None:
-            hooks.append(module.register_forward_hook(watch(name, weight.shape[0])))
+            hooks.append(module.register_forward_hook(watch(name, max(1, weight.shape[0] if weight.ndim else 1))))
     was_training = network.training
     network.eval()
     with torch.inference_mode():

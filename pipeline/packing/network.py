@@ -39,15 +39,19 @@ def network_of(run: Run, card: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def picture_of(data: Data, model: Model, card: Mapping[str, Any]) -> dict[str, Any]:
-    """What becomes of a test picture (pipeline/data), as docs/format.md has it."""
+def picture_of(data: Data, model: Model, card: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What becomes of a test picture (pipeline/data), as docs/format.md has it; None for what it has no words for."""
     known = card if data.storage == "memory" and data.statistics == "images" else input_settings(model)
     side, squashed = data.pixels, [data.pixels] * 2
     resized: dict[str, Any] = {"squash": squashed, "interpolation": "bilinear"}
     if data.storage == "files" and data.recipe == "authors":
         resized["squash"] = [round(AUTHORS_SQUASHED * side)] * 2
     elif data.storage == "files":
-        resized = {"shorter": math.floor(side / known["crop_pct"]), "interpolation": known["interpolation"]}
+        scaled = math.floor(side / known["crop_pct"])
+        forms: dict[str, dict[str, Any]] = {"center": {"shorter": scaled}, "squash": {"squash": [scaled] * 2}}
+        if known["crop_mode"] not in forms:
+            return None
+        resized = forms[known["crop_mode"]] | {"interpolation": known["interpolation"]}
     statistics = {key: [float(number) for number in known[key]] for key in ("mean", "std")}
     return {"channels": data.channels, **resized, "crop": squashed, **statistics}
 

@@ -25,9 +25,10 @@ from stages.common.work import Result, own_files, write_run
 
 def make_baseline(stage: str, settings: Settings, fabric: Fabric, dataset: Dataset, places: Places) -> None:
     """Load the weights of the baseline network, or train it here; write it."""
-    check_classes(dataset, settings.model.outputs)
+    check_classes(dataset, settings.model.outputs, trained=settings.trains_the_baseline)
     model, settings = starting_point(settings, quiet=not fabric.is_global_zero)
     check_runs(model, dataset.sample(2), settings.model)
+    layout = layer_table(model, dataset.sample(1))
     epochs = settings.pretrain.epochs if settings.trains_the_baseline else 0
     given = checkpoint_file(settings.model)
     inputs = [*own_files(settings), *([given] if given else [])]
@@ -37,8 +38,7 @@ def make_baseline(stage: str, settings: Settings, fabric: Fabric, dataset: Datas
         rows = pd.DataFrame(loop.pretrain(work) if epochs else [], columns=list(loop.EPOCH_COLUMNS))
         seconds = rows["seconds"].sum()
         metrics, _ = measure(fabric, work.network, dataset)
-        tables = {LAYERS: layer_table(model, dataset.sample(1))}
-        write_run(places.out, work, Result(metrics, rows, seconds, seconds, len(rows), tables))
+        write_run(places.out, work, Result(metrics, rows, seconds, seconds, len(rows), {LAYERS: layout}))
 
 
 def starting_point(settings: Settings, *, quiet: bool = False) -> tuple[nn.Module, Settings]:

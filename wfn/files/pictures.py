@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wfn.picture import open_picture, plain_picture, said
+from wfn.picture import LEFT_BEHIND, endings, open_picture, plain_picture, said
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,13 +26,11 @@ def read_picture(path: Path, channels: int) -> Image.Image:
 
 
 def find_pictures(places: Iterable[Path]) -> list[Path]:
-    """The files named, and all of the folders named, below them too, that have a picture's ending; in order of names.
+    """The files named, and all pictures of the folders named, below them too, in order of names.
 
+    A picture has the ending of one, or no ending and a picture in it. What file managers leave is none.
     Raises PictureError for what is not there, and for a folder without pictures.
     """
-    from PIL import Image
-
-    endings = Image.registered_extensions()
     found: list[Path] = []
     for place in places:
         if not place.is_dir():
@@ -40,9 +38,24 @@ def find_pictures(places: Iterable[Path]) -> list[Path]:
                 raise PictureError(f"{place}: no such file or folder")
             found.append(place)
             continue
-        inside = [path for path in sorted(place.rglob("*")) if path.suffix.lower() in endings]
-        visible = [path for path in inside if not any(part[0] == "." for part in path.relative_to(place).parts)]
-        if not visible:
+        inside = [path for path in sorted(place.rglob("*")) if not _is_left_behind(path.relative_to(place))]
+        pictures = [path for path in inside if path.suffix.lower() in endings() or _is_picture(path)]
+        if not pictures:
             raise PictureError(f"{place}: a folder without pictures")
-        found += visible
+        found += pictures
     return found
+
+
+def _is_left_behind(path: Path) -> bool:
+    return any(part.startswith(".") or part.casefold() in LEFT_BEHIND for part in path.parts)
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file without an ending is one."""
+    if path.suffix or not path.is_file():
+        return False
+    try:
+        with open_picture(path):
+            return True
+    except Exception:  # whatever a foreign file makes of Pillow
+        return False

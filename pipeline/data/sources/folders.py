@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from pipeline.data.sources.naming import several, shown
 from pipeline.data.sources.parts import TRAIN_NAMES, Roles, part_name, roles
 from pipeline.data.sources.root import Root, folders_in, is_kind, visible
 from pipeline.data.sources.source import Files, Parts
+from wfn.picture import endings, open_picture
 
 ByClass = Mapping[str, Sequence[Path]]
 
@@ -145,14 +145,8 @@ def _check_files(root: Root, entries: Sequence[os.DirEntry[str]]) -> None:
         raise root.error(f"files in class folders that are no pictures: {several(wrong)}; they belong elsewhere")
 
 
-@cache
-def _endings() -> tuple[str, ...]:
-    """Endings of the files that Pillow reads."""
-    return tuple(ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN)
-
-
 def _has_ending(name: str) -> bool:
-    return name.lower().endswith(_endings())
+    return name.lower().endswith(tuple(endings()))
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
@@ -161,7 +155,7 @@ def _is_picture(entry: os.DirEntry[str]) -> bool:
     if _has_ending(entry.name):
         return True
     try:
-        with Image.open(entry.path):
+        with open_picture(Path(entry.path)):
             return True
     except Image.DecompressionBombError:  # said when it is decoded
         return True

@@ -12,17 +12,11 @@ from typing import Literal
 from pipeline.base.errors import InputError
 from pipeline.base.results import repository
 from pipeline.data.sources.naming import shown
+from wfn.picture import LEFT_BEHIND
 
 FORMS = (
     "class folders of images, train and val folders of those, parquet files, WebDataset shards (.tar), or CIFAR's "
     "python batches"
-)
-# What file managers, archivers and editors leave; names that begin with a dot are theirs too.
-LEFT_BEHIND = frozenset(
-    (
-        *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "lost+found", "$recycle.bin"),
-        *("system volume information", "icon\r", "__pycache__"),
-    )
 )
 ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from pipeline.base.errors import InputError
 from pipeline.data.sources.naming import several, shown
 from pipeline.data.sources.parts import Roles
 from pipeline.data.sources.source import Labels, Parts
-from pipeline.data.sources.values import LONGEST_LABEL, classes_of
+from pipeline.data.sources.values import classes_of
 from wfn.picture import open_picture
 
 # Of several columns that could be meant, the one that is called so.
@@ -35,18 +36,21 @@ class Rows:
 
     def title(self, i: int) -> str:
         """As `Source` says."""
-        path = self._stored(i)[1]
+        path = self._paths[i] if self._paths else None
         return f"{self.name}, image {i}" + (f" ({shown(path)})" if path else "")
+
+    @cached_property
+    def _paths(self) -> list[str | None]:
+        """What the pictures are called, without reading any; empty where they have no names."""
+        pictures = self.images.data.column(0)
+        place = -1 if str(pictures.type) in BYTES else pictures.type.get_field_index("path")
+        return pictures.flatten()[place].to_pylist() if place >= 0 else []
 
     def open(self, i: int) -> Image.Image:
         """As `Source` says."""
-        content, path = self._stored(i)
-        return open_picture(Path(path) if content is None else io.BytesIO(content))
-
-    def _stored(self, i: int) -> tuple[bytes | None, str]:
-        """The bytes of image `i`, or None where they lie in a file; and what it is called."""
         (value,) = self.images[i].values()
-        return (value["bytes"], value.get("path") or "") if isinstance(value, dict) else (value, "")
+        content = value["bytes"] if isinstance(value, dict) else value
+        return open_picture(Path(value["path"]) if content is None else io.BytesIO(content))
 
 
 class Columns(NamedTuple):
@@ -80,13 +84,20 @@ def _holds_bytes(feature: Any) -> bool:
 
 
 def _one(key: str, what: str, kinds: Sequence[list[str]], features: Mapping[str, Any]) -> tuple[str, list[str]]:
-    found: list[str] = next(filter(None, kinds), [])
-    usual = [name for name in found if name.lower() in USUAL[what]]
+    """The column that is called as usual, of the first kind that has one; else the only one of the first kind."""
+    found: list[str] = []
+    for kind in kinds:
+        usual = [name for name in kind if name.lower() in USUAL[what]]
+        found = [*found, *kind]
+        if len(usual) == 1:
+            others = [name for name in found if name != usual[0]]
+            return usual[0], [f"{what} are those of column {usual[0]}, not of {several(others)}"] if others else []
+        if usual:
+            break
+    found, weaker = next(((kind, kinds[place + 1 :]) for place, kind in enumerate(kinds) if kind), ([], []))
+    others = [name for kind in weaker for name in kind]
     if len(found) == 1:
-        return found[0], []
-    if len(usual) == 1:
-        others = [name for name in found if name != usual[0]]
-        return usual[0], [f"{what} are those of column {usual[0]}, not of {several(others)}"]
+        return found[0], [f"{what} are those of column {found[0]}, not of {several(others)}"] if others else []
     if found:
         raise InputError(
             f"{key}: has several columns of {what}, {several(found)}; "
@@ -111,23 +122,13 @@ def from_rows(key: str, found: Mapping[str, Any], chosen: Roles, columns: Column
         classes, labels = list(feature.names), [values.astype(np.int64) for values in written]
     else:
         where = f"{key}, {columns.label}"
-        classes, labels, more = classes_of(where, [_plain(where, values) for values in written])
+        classes, labels, more = classes_of(where, [values.tolist() for values in written])
         notes += more
     sources = [
         Rows(f"{key}, {name}", classes, mine, _undecoded(found[name], columns.image))
         for name, mine in zip(names, labels, strict=True)
     ]
     return Parts(sources[0], sources[1] if len(sources) > 1 else None, notes)
-
-
-def _plain(key: str, values: Any) -> Any:
-    """Labels as an array of numbers or of texts, which has as many characters for each as the longest has."""
-    if values.dtype != object:
-        return values
-    longest = max(map(len, values), default=0)
-    if longest > LONGEST_LABEL:
-        raise InputError(f"{key}: a label of {longest:,} characters; allowed: at most {LONGEST_LABEL:,}")
-    return values.astype(str)
 
 
 def _undecoded(rows: Any, image: str) -> Any:

@@ -12,7 +12,6 @@ import re
 import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +22,10 @@ from PIL import Image
 from pipeline.base.errors import first_line
 from pipeline.data.sources.naming import first_of, several, shown
 from pipeline.data.sources.parts import by_part, files_of, roles
-from pipeline.data.sources.root import LEFT_BEHIND, Root
+from pipeline.data.sources.root import Root
 from pipeline.data.sources.source import Labels, Parts
 from pipeline.data.sources.values import LONGEST_LABEL, classes_of
+from wfn.picture import LEFT_BEHIND, endings, open_picture
 
 ENDING = ".tar"
 BLOCK = 512  # bytes; a tar file ends in blocks of zeros
@@ -56,7 +56,7 @@ class Members:
         shard, offset, length = self.places[i].tolist()
         with self.shards[shard].open("rb") as file:
             file.seek(offset)
-            return Image.open(io.BytesIO(file.read(length)))
+            return open_picture(io.BytesIO(file.read(length)))
 
 
 class Sample(NamedTuple):
@@ -93,11 +93,6 @@ def _members(classes: Sequence[str], labels: Labels, files: Sequence[Path], part
     places = [(number, each.offset, each.length) for number, shard in enumerate(part) for each in shard]
     names = [each.name for shard in part for each in shard]
     return Members(classes, labels, files, np.array(places, dtype=np.int64).reshape(-1, 3), names)
-
-
-@cache
-def _endings() -> frozenset[str]:
-    return frozenset(ending[1:] for ending, form in Image.registered_extensions().items() if form in Image.OPEN)
 
 
 def _read(root: Root, paths: Sequence[Path]) -> dict[Path, list[Sample]]:
@@ -153,6 +148,8 @@ def _regular(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             raise tarfile.TarError(f"{member.name} has {member.size} bytes")
         if member.issparse():
             raise tarfile.TarError(f"{member.name} is stored with holes")
+        if (member.issym() or member.islnk()) and not left:
+            raise tarfile.TarError(f"{member.name} is a link; allowed: files (tar --dereference --hard-dereference)")
         if member.isreg() and not left:
             yield member
 
@@ -174,7 +171,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 def _sample(fields: Fields, label: str | None) -> Sample | str:
     """A sample, or what is wrong with it."""
-    pictures = [member for ending, member in fields.items() if ending.rpartition(".")[2] in _endings()]
+    pictures = [member for ending, member in fields.items() if f".{ending.rpartition('.')[2]}" in endings()]
     if len(pictures) != 1:
         return "several pictures" if pictures else "no picture"
     if label is None:
@@ -213,7 +210,7 @@ def _label(member: tarfile.TarInfo, ending: str, tar: tarfile.TarFile) -> str | 
 def _classes(root: Root, written: Sequence[Sequence[str]]) -> tuple[list[str], list[Labels], list[str]]:
     """Names of classes and the numbers of labels: of names in a file beside the shards, or of what occurs."""
     numbers = all(NUMBER.fullmatch(label) for part in written for label in part)
-    parts: list[NDArray[Any]] = [np.array(part, dtype=np.int64 if numbers else np.str_) for part in written]
+    parts: list[Any] = [[int(label) for label in part] if numbers else part for part in written]
     beside = next((root.folder / name for name in NAMES_OF_CLASSES if (root.folder / name).is_file()), None)
     if beside is None:
         return classes_of(root.key, parts)
@@ -226,13 +223,12 @@ def _classes(root: Root, written: Sequence[Sequence[str]]) -> tuple[list[str], l
     names = [name.strip() for name in names]
     if len(set(names)) < len(names):
         raise root.error(f"{beside.name}: a name is there twice")
+    if "" in names:
+        raise root.error(f"{beside.name}: line {names.index('') + 1} is empty; allowed: a name in each")
     known = {name: number for number, name in enumerate(names)}
-    every = np.unique(np.concatenate(parts)).tolist()
+    every = sorted({label for part in parts for label in part})
     wrong = [label for label in every if not (0 <= label < len(names) if numbers else label in known)]
     if wrong:
         raise root.error(f"{beside.name} has {len(names)} names, and none for the classes {several(wrong)}")
-    return (
-        names,
-        [part if numbers else np.array([known[each] for each in part.tolist()], np.int64) for part in parts],
-        [],
-    )
+    labels = [np.array(part if numbers else [known[each] for each in part], np.int64) for part in parts]
+    return names, labels, []

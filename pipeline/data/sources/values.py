@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.base.errors import InputError
 from pipeline.data.sources.naming import several
 from pipeline.data.sources.source import Labels
 
-LONGEST_LABEL = 4096  # characters: an array of texts has as many for each of them as the longest has
+LONGEST_LABEL = 4096  # characters
 
 
-def classes_of(key: str, parts: Sequence[NDArray[Any]]) -> tuple[list[str], list[Labels], list[str]]:
+def classes_of(
+    key: str, parts: Sequence[Sequence[int]] | Sequence[Sequence[str]]
+) -> tuple[list[str], list[Labels], list[str]]:
     """Names of the classes, the number of each label's class, and what to know of it.
 
-    parts: the labels [N] of each part, integers or texts. A class is what occurs in any of them; they are in order.
-    Raises InputError, which begins with `key`, for negative numbers, the usual way to keep labels secret, and empty
-    texts.
+    parts: the labels of each part, all whole numbers or all texts. A class is what occurs in any of them; they are in
+    order. Texts are compared as names of folders are, without spaces around them and as NFC, and in the order of
+    numbers where all of them are such.
+    Raises InputError, which begins with `key`, for negative numbers, the usual way to keep labels secret, and for texts
+    that are empty or long.
     """
-    every = np.concatenate(parts)
-    values = np.unique(every)
-    wrong = [repr(value) for value in values.tolist() if (not value.strip() if isinstance(value, str) else value < 0)]
+    known = {label: _plain(key, label) for part in parts for label in part}
+    if all(isinstance(label, str) and label.isdecimal() and str(int(label)) == label for label in known.values()):
+        known = {label: int(value) for label, value in known.items()}
+    values = sorted(set(known.values()))
+    wrong = [repr(value) for value in values if (not value if isinstance(value, str) else value < 0)]
     if wrong:
         raise InputError(f"{key}: images are labelled {several(wrong)}; allowed: numbers from 0, or names")
-    names = [str(value) for value in values.tolist()]
-    gaps = values.dtype.kind in "iu" and not np.array_equal(values, np.arange(len(values)))
+    names = [str(value) for value in values]
+    gaps = any(isinstance(value, int) and value != place for place, value in enumerate(values))
     notes = [f"classes are the numbers that occur: {several(names)}"] if gaps else []
-    return names, [np.searchsorted(values, part).astype(np.int64) for part in parts], notes
+    places = {value: place for place, value in enumerate(values)}
+    numbers = {label: places[value] for label, value in known.items()}
+    return names, [np.array([numbers[label] for label in part], np.int64) for part in parts], notes
+
+
+def _plain(key: str, label: int | str) -> int | str:
+    if not isinstance(label, str):
+        return label
+    if len(label) > LONGEST_LABEL:
+        raise InputError(f"{key}: a label of {len(label):,} characters; allowed: at most {LONGEST_LABEL:,}")
+    return unicodedata.normalize("NFC", label.strip())
