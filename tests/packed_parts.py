@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
+import wfn
 from wfn.packed.file import HEADER_AT, MAGIC, PREFIX
 
 
@@ -33,3 +37,18 @@ def of_parts(
     body = b"".join(part + bytes(-len(part) % 8) for part in (header, *sections))
     prefix = PREFIX.pack(magic, *version, len(header), HEADER_AT + len(body) if total is None else total, 0)
     return prefix + struct.pack("<I", zlib.crc32(prefix + header)) + body
+
+
+def of_text(plain: bytes, sections: Sequence[bytes] = (), **others: Any) -> bytes:
+    """A file with this header text and these sections, its checksums right."""
+    return of_parts(zlib.compress(plain), sections, **others)
+
+
+def with_header(state: Mapping[str, Tensor], change: Callable[[dict[str, Any], list[bytes]], Any]) -> bytes:
+    """A file of `state` whose header has been changed by `change` in place, its checksums right."""
+    content = io.BytesIO()
+    wfn.pack(state, content)
+    header, sections = parts_of(content.getvalue())
+    changed = change(header, sections)
+    header["sections"] = [[len(section), zlib.crc32(section)] for section in sections]
+    return of_text(json.dumps(header if changed is None else changed).encode(), sections)

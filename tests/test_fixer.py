@@ -14,6 +14,7 @@ from clones import ROOT
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.testing._internal.two_tensor import TwoTensor
 
 import wfn
 from wfn import Regulariser, WeightFixer
@@ -859,3 +860,117 @@ def test_the_model_stays_an_ordinary_one():
     del optimizer
     gc.collect()
     assert dropped() is None
+
+
+def test_a_second_fixer_takes_an_optimiser_over():
+    """The first one has ended: its values are no longer put back, and its order of a step not asked for."""
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(2):
+        fixer = WeightFixer(model, delta=0.02, fractions=(0.5, 1.0))
+        fixer.attach(optimizer)
+        fixer.fix_()
+        before = weights_of(model)
+        trained(fixer, model, optimizer)
+        assert not still_there(model, fixer, "0.weight", before)
+    assert fixer.outcomes[-1].fraction == 1
+
+
+def test_two_fixers_of_other_parameters_watch_one_optimiser():
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    fixers = [WeightFixer(model[place], delta=0.02, alpha=0, fractions=(0.5, 1.0)) for place in (0, 7)]
+    for fixer in fixers:
+        fixer.attach(optimizer)
+        fixer.fix_()
+    before = weights_of(model)
+    cross_entropy(model(IMAGES), LABELS).backward()
+    optimizer.step()
+    for place, fixer in zip((0, 7), fixers, strict=True):
+        fixed = fixer.indices()["weight"] >= 0
+        moved = model[place].weight.detach() != before[f"{place}.weight"]
+        assert not moved[fixed].any()
+        assert moved[~fixed].any()
+
+
+def test_training_goes_on_after_the_last_round():
+    """Without `pull_`: nothing is pulled any more. Once detached, the optimiser moves the weights again."""
+    model = network()
+    fixer, optimizer = WeightFixer(model, delta=0.02, exclude="9.*"), torch.optim.SGD(model.parameters(), lr=0.05)
+    fixer.attach(optimizer)
+    for round_ in fixer.rounds():
+        if round_.trains:
+            step(model, fixer, [optimizer])
+        fixer.fix_()
+    before = weights_of(model)
+    cross_entropy(model(IMAGES), LABELS).backward()
+    optimizer.step()
+    assert_fixed_weights_are_where_they_were(fixer, model, before)
+    assert not torch.equal(model[9].weight, before["9.weight"])
+    assert step(model, fixer, [optimizer]).isfinite()
+    fixer.detach(optimizer)
+    optimizer.zero_grad()
+    cross_entropy(model(IMAGES), LABELS).backward()
+    optimizer.step()
+    assert not torch.equal(model[0].weight, before["0.weight"])
+
+
+def replaced_layer(model):
+    model[7] = nn.Linear(144, 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda model: model.load_state_dict(network(1).state_dict(), assign=True), "0.weight"),
+        (replaced_layer, "7.weight"),
+        (lambda model: weight_norm(model[7]), "7.weight"),
+    ],
+    ids=["assign=True", "a layer", "weight_norm"],
+)
+def test_parameters_that_were_replaced_are_named(change, name):
+    model = network()
+    fixer = WeightFixer(model, delta=0.02)
+    change(model)
+    for call in (fixer.fix_, lambda: fixer.attach(torch.optim.SGD(model.parameters(), lr=0.1))):
+        with pytest.raises(RuntimeError, match=f"{name}: is another parameter than when the fixer was made"):
+            call()
+
+
+def test_an_optimiser_that_goes_up_is_refused(started):
+    model, fixer, optimizer, loss = started
+    up = torch.optim.SGD(model.parameters(), lr=0.1, maximize=True)
+    with pytest.raises(ValueError, match="maximize=True"):
+        fixer.attach(up)
+    loss.backward()
+    fixer.pull_(loss)
+    optimizer.param_groups[0]["maximize"] = True
+    with pytest.raises(ValueError, match="maximize=True"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_any_default_type(dtype):
+    model, same = network(), network()
+    expected = wfn.fix(same, delta=0.03).codebook()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        assert torch.equal(wfn.fix(model, delta=0.03).codebook(), expected)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_a_loss_is_one_number(started):
+    _, fixer, _, loss = started
+    loss.reshape(1).backward()
+    with pytest.raises(ValueError, match=r"pull_: loss: one number is needed, not \(2,\)"):
+        fixer.pull_(torch.ones(2))
+    assert fixer.pull_(loss.reshape(1)).shape == ()
+
+
+def test_a_parameter_of_a_tensor_class_is_named():
+    """Shards (DTensor), quantised weights: their memory is somewhere else."""
+    kind = nn.Parameter(TwoTensor(torch.randn(3), torch.randn(3)))
+    with pytest.raises(ValueError, match="weight: is a TwoTensor; only a plain parameter can be fixed"):
+        WeightFixer({"weight": kind}, delta=0.02)

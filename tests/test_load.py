@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from packed_parts import with_header
 from PIL import Image
 
 import wfn
@@ -24,6 +25,15 @@ def stored(state, network=None, **options):
     content = io.BytesIO()
     wfn.pack(state, content, network=network, **options)
     return content
+
+
+def claiming(state, network):
+    """A file that says of these tensors that they are this network's, right or wrong."""
+
+    def claim(header, _):
+        header["network"] = network
+
+    return io.BytesIO(with_header(state, claim))
 
 
 def run(settings, **metrics):
@@ -228,16 +238,60 @@ def test_a_file_without_a_network():
 
 def test_weights_of_another_network():
     state = timm.create_model("test_resnet", num_classes=7).state_dict()
+    eight = {"timm": "test_resnet", "arguments": {"num_classes": 8}}
     with pytest.raises(PackedError, match=r"fc\.bias: \(7,\) in the file, \(8,\) in test_resnet"):
-        wfn.load(stored(state, {"timm": "test_resnet", "arguments": {"num_classes": 8}}))
+        wfn.load(claiming(state, eight))
+    with pytest.raises(ValueError, match=r"another network \(fc\.bias: \(7,\) in the model, \(8,\) in test_resnet\)"):
+        stored(state, eight)
     with pytest.raises(PackedError, match="no such tensor in the file"):
-        wfn.load(stored({}, {"timm": "test_resnet"}))
+        wfn.load(claiming({}, {"timm": "test_resnet"}))
+
+
+def test_what_neither_shapes_nor_descriptions_tell():
+    """As many weights in as many heads more."""
+    model = timm.create_model("test_vit", num_classes=7, num_heads=4)
+    with pytest.raises(ValueError, match=r"another network \(blocks\.0\.attn\.head_dim = 16 in place of 32\)"):
+        stored(model, "test_vit")
+    stored(timm.create_model("test_vit", num_classes=7, drop_rate=0.1, drop_path_rate=0.1), "test_vit")
+
+
+@pytest.mark.parametrize("names", [["a", "b"], list("abcdefghi")])
+def test_as_many_names_as_outputs(names):
+    network = {"timm": "test_resnet", "arguments": {"num_classes": 7}, "classes": names}
+    state = timm.create_model("test_resnet", num_classes=7).state_dict()
+    for packing, error in ((claiming, PackedError), (stored, ValueError)):
+        with pytest.raises(error, match=f"network.classes: {len(names)} names for 7 outputs"):
+            wfn.load(packing(state, network))
+
+
+def test_a_description_without_what_the_model_was_built_with():
+    model = timm.create_model("test_resnet", num_classes=7, act_layer="silu")
+    told = {"timm": "test_resnet", "arguments": {"num_classes": 7}}
+    with pytest.raises(ValueError, match="as it is described it would be loaded as another network .*SiLU"):
+        stored(model, told)
+    loaded = wfn.load(stored(model, {**told, "arguments": {"num_classes": 7, "act_layer": "silu"}}))
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(loaded(images), model.eval()(images))
+
+
+def test_networks_are_built_on_the_cpu_in_float32_whatever_the_defaults():
+    model = timm.create_model("test_vit", num_classes=7)
+    content = stored(model, {"timm": "test_vit", "arguments": {"num_classes": 7}})
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            loaded = wfn.load(content)
+    finally:
+        torch.set_default_dtype(before)
+    kinds = {(each.device.type, each.dtype) for each in (*loaded.parameters(), *loaded.buffers())}
+    assert kinds == {("cpu", torch.float32)}
 
 
 def test_a_file_cannot_ask_for_a_large_network():
     """It is laid out without memory before it is built."""
     with pytest.raises(PackedError, match="in the file"):
-        wfn.load(stored({}, {"timm": "test_resnet", "arguments": {"num_classes": 10**12}}))
+        wfn.load(claiming({}, {"timm": "test_resnet", "arguments": {"num_classes": 10**12}}))
 
 
 FITTING = {

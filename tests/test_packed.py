@@ -2,10 +2,13 @@
 
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Mapping
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -13,9 +16,12 @@ import torch
 from clones import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packed_parts import of_parts, parts_of
+from packed_parts import of_text, with_header
+from safetensors import SafetensorError
+from torch.testing._internal.two_tensor import TwoTensor
 
 import wfn
+from wfn.files.writing import write_safetensors
 from wfn.packed.errors import PackedError
 from wfn.packed.tables import TOTAL, frequencies, from_bytes, shared_tables, to_bytes
 from wfn.packed.types import TYPES, to_bits
@@ -39,19 +45,6 @@ def packed(state, **options):
     content = io.BytesIO()
     assert wfn.pack(state, content, **options) == len(content.getvalue())
     return wfn.unpack(content), content.getvalue()
-
-
-def of_text(plain, sections=(), **others):
-    """A file with this header text and these sections, its checksums right."""
-    return of_parts(zlib.compress(plain), sections, **others)
-
-
-def with_header(state, change):
-    """A file of `state` whose header has been changed by `change` in place, its checksums right."""
-    header, sections = parts_of(packed(state)[1])
-    changed = change(header, sections)
-    header["sections"] = [[len(section), zlib.crc32(section)] for section in sections]
-    return of_text(json.dumps(header if changed is None else changed).encode(), sections)
 
 
 shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
@@ -181,6 +174,7 @@ def test_tied_tensors_are_kept_once():
         ({"a": torch.empty(2, device="meta")}, "a: only a dense tensor"),
         ({"a": torch.ones(1, dtype=torch.complex128)}, "a: the type torch.complex128"),
         ({"a": torch.ones((1,) * 9)}, "a: 9 dimensions; at most 8"),
+        ({"a": TwoTensor(torch.ones(2), torch.ones(2))}, "a: is a TwoTensor; only a plain tensor"),
     ],
 )
 def test_what_cannot_be_packed_is_named(tmp_path, state, named):
@@ -194,6 +188,60 @@ def test_metadata_that_cannot_be_kept(tmp_path, metadata):
     with pytest.raises(ValueError, match="network and metadata"):
         wfn.pack({}, tmp_path / "x.wfn", metadata=metadata)
     assert list(tmp_path.iterdir()) == []
+
+
+class OnAccess(Mapping):
+    """Tensors that are made when they are asked for, as lazy readers do; the memory of one is the next one's."""
+
+    def __init__(self, values):
+        self.values_ = values
+
+    def __getitem__(self, name):
+        return torch.full((50,), self.values_[name])
+
+    def __iter__(self):
+        return iter(self.values_)
+
+    def __len__(self):
+        return len(self.values_)
+
+
+def test_tensors_that_are_made_on_access_are_not_tied():
+    values = {name: float(place) for place, name in enumerate("abcdefgh")}
+    content = io.BytesIO()
+    wfn.pack(OnAccess(values), content)
+    assert {name: tensor[0].item() for name, tensor in wfn.unpack(content).items()} == values
+
+
+def test_a_link_keeps_its_place_and_a_pipe_is_no_file(tmp_path):
+    (tmp_path / "real.wfn").write_bytes(b"older")
+    (tmp_path / "link.wfn").symlink_to("real.wfn")
+    wfn.pack({"a": torch.ones(3)}, tmp_path / "link.wfn")
+    assert (tmp_path / "link.wfn").is_symlink()
+    assert wfn.unpack(tmp_path / "real.wfn")["a"].tolist() == [1, 1, 1]
+    os.mkfifo(tmp_path / "pipe.wfn")
+    with pytest.raises(FileExistsError, match=r"pipe\.wfn: is no file"):
+        wfn.pack({"a": torch.ones(3)}, tmp_path / "pipe.wfn")
+    assert (tmp_path / "pipe.wfn").is_fifo()
+
+
+def test_safetensors_errors_are_those_of_the_system(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("I/O error: File too large")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match=r"x\.safetensors: I/O error: File too large"):
+        write_safetensors({"a": torch.ones(3)}, tmp_path / "x.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("default", [torch.float64, torch.device("meta")], ids=str)
+def test_unpacking_does_not_follow_defaults(default):
+    content = packed({"a": torch.ones(3), "b": torch.arange(3000.0)})[1]
+    with torch.device("meta") if isinstance(default, torch.device) else nullcontext():
+        state = wfn.unpack(io.BytesIO(content))
+    assert (state["a"].device.type, state["a"].dtype) == ("cpu", torch.float32)
+    assert state["b"].tolist() == list(range(3000))
 
 
 def test_a_file_that_is_there_survives_a_full_disk(tmp_path, monkeypatch):
@@ -359,6 +407,8 @@ PLAIN = {
     "deep": b"[" * 200_000,
     "a key twice": b'{"sections": [], "sections": []}',
     "not a number": b'{"sections": NaN}',
+    "a number that is infinite": b'{"sections": 1e999}',
+    "half a character": b'{"sections": "\\ud800"}',
     "a number without end": b'{"sections": ' + b"9" * 1_000_000 + b"}",
     "as large as can be": b"[" + b"{}," * 1_390_000 + b"{}]",
     "larger than can be": b" " * ((4 << 20) + 1),

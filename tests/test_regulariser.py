@@ -38,6 +38,17 @@ def test_close_to_autograd_of_the_formula(centres, with_zero, distance):
     assert np.linalg.norm(grad.numpy() - exact_grad) <= 1e-3 * np.linalg.norm(exact_grad)
 
 
+@pytest.mark.parametrize("weights", [torch.ones(3, dtype=torch.float64), torch.ones(3, 1), torch.ones(3).bfloat16()])
+def test_other_weights_than_a_float32_vector_are_refused(weights):
+    with pytest.raises(ValueError, match="weights: one float32 vector expected, not"):
+        Regulariser([0.5], zero_threshold=2**-7).loss_and_grad(weights)
+
+
+def test_an_unknown_distance_is_refused():
+    with pytest.raises(ValueError, match="distance = 'Relative': must be 'relative' or 'euclidean'"):
+        Regulariser([0.5], zero_threshold=2**-7, distance="Relative")
+
+
 def test_same_on_the_path_for_other_devices():
     weights = log_uniform_weights(50_000, torch.Generator().manual_seed(2))
     regulariser = Regulariser(candidate_centres(0.01, 4, ZERO_THRESHOLD, 4.0), zero_threshold=ZERO_THRESHOLD)

@@ -12,6 +12,7 @@ import timm
 import torch
 from clones import ROOT, clean_environment
 from conftest import fixed_network
+from packed_parts import with_header
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -317,9 +318,17 @@ def test_a_folder_is_no_file_to_write(weights, tmp_path):
 
 def test_names_out_of_a_file_cannot_steer_the_terminal(tmp_path):
     path = tmp_path / "n.wfn"
-    wfn.pack({"w\x1b]52;c;eA==\x07": torch.zeros(3)}, path, metadata={"\x1b[2J": "a\nb\x1b[31m"})
+    tied = torch.zeros(3)
+    state = {"w\x1b]52;c;eA==\x07": tied, "tied": tied}
+    content = with_header(state, lambda header, _: header.update(network={"timm": "\x1b]0;owned\x07\nfile  1 bytes"},
+                                                                 metadata={"\x1b[2J": "a\nb\x1b[31m"}))  # fmt: skip
+    path.write_bytes(content)
     shown = run("inspect", path).stdout
     assert "\x1b" not in shown
+    assert "\nfile  1 bytes" not in shown
+    assert "\x1b" not in run("inspect", path, "--json").stdout
+    save_file({"\x1b[1m": torch.zeros(3)}, tmp_path / "other.safetensors")
+    assert "\x1b" not in run("verify", path, "--against", tmp_path / "other.safetensors").stdout
     assert "a?b?[31m" in shown
 
 

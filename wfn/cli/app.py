@@ -74,7 +74,7 @@ def inspect(file: File, as_json: Annotated[bool, Option("--json", help="All of i
     """Show the tensors of a packed file, their values, entropy and bytes, and the values used most."""
     contents = wfn.inspect(file)
     if as_json:
-        typer.echo(json.dumps(describe.as_json(contents), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(describe.as_json(contents), indent=2))
     else:
         typer.echo(describe.as_text(contents, shutil.get_terminal_size().columns))
 
@@ -91,7 +91,7 @@ def verify(
         with refusing():
             difference = first_difference(found, read_weights(against))
         if difference is not None:
-            typer.echo(f"{file} differs from {against}: {difference}")
+            typer.echo(f"{file} differs from {against}: {printable(difference)}")
             raise typer.Exit(1)
     typer.echo(f"{file}: whole, {len(found)} tensors" + (f", to the bit those of {against}" if against else ""))
 

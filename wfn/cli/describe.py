@@ -68,7 +68,7 @@ def as_text(contents: Contents, width: int) -> str:
 def _table(layers: Sequence[Layer], width: int) -> str:
     rows = [
         (
-            printable(layer.name) + layer.coding.replace("same as", " =") * layer.coding.startswith("same"),
+            printable(layer.name + layer.coding.replace("same as", " =") * layer.coding.startswith("same")),
             "x".join(map(str, layer.shape)) or "-",
             f"{layer.distinct:,}",
             f"{layer.entropy:.2f}",
@@ -96,7 +96,7 @@ def _totals(contents: Contents) -> str:
     whole = float32_bytes(contents)
     terms = [f"{name}: {share:.1%}" for name, share in shares_by_terms(contents).items()]
     rows = {
-        "network": network.get("timm", "none, tensors only"),
+        "network": printable(str(network.get("timm", "none, tensors only"))),
         "file": f"{contents.bytes:,} bytes, {whole / contents.bytes:.2f} x smaller than float32",
         "unpacked": f"{contents.unpacked_bytes:,} bytes",
         "values": f"{len(contents.codebook):,} for {int(contents.usage.sum()):,} coded weights",

@@ -24,20 +24,20 @@ def described_network(name: str | None, state: Mapping[str, Tensor], classes: Pa
         if classes is not None:
             raise InputError(f"--classes {classes}: --network is needed with it")
         return None
-    told = _from_file(Path(name)) if name.endswith(".json") else _from_timm(name, state)
+    told = _from_file(Path(name), state) if name.endswith(".json") else _from_timm(name, state)
     if classes is not None:
         told["classes"] = _names(classes, told["arguments"].get("num_classes"))
     return told
 
 
-def _from_file(path: Path) -> dict[str, Any]:
+def _from_file(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise InputError(f"{path}: no JSON ({error})") from None
     if not isinstance(told, dict):
         raise InputError(f"{path}: an object is needed")
-    return described(told, None)
+    return described(told, state)
 
 
 def _from_timm(name: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _layer(names: Any, state: Mapping[str, Tensor]) -> Tensor | None:
 
 
 def _names(path: Path, outputs: int | None) -> list[str]:
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if outputs is not None and len(names) != outputs:
         raise InputError(f"--classes {path}: {len(names)} names; the network has {outputs} outputs")
     return names

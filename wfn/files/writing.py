@@ -15,6 +15,7 @@ def write_safetensors(state: Mapping[str, Tensor], path: Path) -> int:
 
     Raises OSError where the file cannot be written, ImportError without safetensors.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     seen: set[int] = set()
@@ -24,5 +25,8 @@ def write_safetensors(state: Mapping[str, Tensor], path: Path) -> int:
         separate[name] = tensor.clone() if tied else tensor.contiguous()
         seen.add(tensor.untyped_storage().data_ptr())
     with replacing(path) as partial:
-        save_file(separate, partial, metadata={"format": "pt"})
+        try:
+            save_file(separate, partial, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise OSError(f"{path}: {error}") from None
     return path.stat().st_size

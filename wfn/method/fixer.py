@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from wfn.method.centres import LARGEST, Distance, ladder
 from wfn.method.clustering import Mode, cluster
@@ -23,6 +25,10 @@ from wfn.method.rounds import FRACTIONS, Outcome, Round, plan
 
 # Of a gradient that the pull adds.
 STRONGEST = LARGEST / 8
+
+# Who watches an optimiser: the identities of the parameters that are fixed, and what removes the hooks.
+_WATCHED: WeakKeyDictionary[torch.optim.Optimizer, list[tuple[frozenset[int], list[RemovableHandle]]]]
+_WATCHED = WeakKeyDictionary()
 
 
 class WeightFixer:
@@ -80,14 +86,15 @@ class WeightFixer:
             "temperature": temperature,
             "distance": distance,
         }
-        cluster(torch.empty(0), 1.0, delta, **self._clustering)  # refuses bad arguments before any work
+        cluster(_vector(), 1.0, delta, **self._clustering)  # refuses bad arguments before any work
         Regulariser([0.0], **self._pulling)
         self._parts = [Part(name, parameter) for name, parameter in choose(parameters, include, exclude).items()]
+        self._module = parameters if isinstance(parameters, nn.Module) else None
         sizes = [float(part.parameter.detach().abs().max()) for part in self._parts if part.parameter.numel()]
         ladder(delta, zero_threshold, max((size for size in sizes if size <= LARGEST), default=0.0))
         self._size = sum(part.parameter.numel() for part in self._parts)
         self._regulariser: Regulariser | None = None
-        self._centres = torch.empty(0)
+        self._centres = _vector()
         self._order: StepOrder | None = None
         self._codebook, self._usage = np.empty(0, np.float32), np.empty(0, np.int64)
         self.outcomes: list[Outcome] = []
@@ -109,18 +116,24 @@ class WeightFixer:
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Watch an optimiser over the model's own parameters; several, and new ones in later rounds, may be attached.
 
+        It takes the place of another fixer of the same parameters that watched this optimiser.
         Raises TypeError for anything but a torch.optim.Optimizer (of a wrapper, attach what it wraps), ValueError for
-        one that has none of the parameters.
+        one that has none of the parameters, or goes up the gradients (`maximize`), and RuntimeError as `fix_` does for
+        parameters that have been replaced.
         """
         if not isinstance(optimizer, torch.optim.Optimizer) or not hasattr(optimizer, "_optimizer_step_pre_hooks"):
             raise TypeError(f"attach: a torch.optim.Optimizer is needed, not {type(optimizer).__name__}")
+        self._check_parameters()
         if not self._held_by(optimizer):
             raise ValueError("attach: the optimiser has none of the parameters that are fixed")
+        _check_descends(optimizer)
+        self.detach(optimizer)
         order = self._order = self._order or StepOrder()
         order.watch(part.parameter for part in self._trained())
         order.forget_scalers()
 
         def before(*_: object) -> None:
+            _check_descends(optimizer)
             order.watch((part.parameter for part in self._trained()), late=True)
             order.stepping(optimizer, pulls=self._regulariser is not None)
             for part in self._held_by(optimizer) if self._regulariser is None else ():  # else `pull_` has done it
@@ -131,8 +144,20 @@ class WeightFixer:
                 part.restore_()
             order.stepped()
 
-        optimizer.register_step_pre_hook(before)
-        optimizer.register_step_post_hook(after)
+        handles = [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
+        _WATCHED.setdefault(optimizer, []).append((self._identities(), handles))
+
+    def detach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let an optimiser alone from now on: fixed weights move with its steps. Nothing happens where none watches."""
+        watching = _WATCHED.get(optimizer, [])
+        for identities, handles in watching[:]:
+            if identities & self._identities():
+                watching.remove((identities, handles))
+                for handle in handles:
+                    handle.remove()
+
+    def _identities(self) -> frozenset[int]:
+        return frozenset(id(part.parameter) for part in self._parts)
 
     def rounds(self) -> Iterator[Round]:
         """The rounds that are still to come. Raises RuntimeError where one is left without its `fix_`."""
@@ -155,20 +180,23 @@ class WeightFixer:
         """
         if self._order is None:
             raise RuntimeError("pull_: no optimiser is attached; attach(optimizer) comes first")
+        task = torch.as_tensor(loss).detach()
+        if task.numel() != 1:
+            raise ValueError(f"pull_: loss: one number is needed, not {tuple(task.shape)}")
         trained, regulariser = self._trained(), self._regulariser
         if not trained:
-            return torch.zeros(())
+            return torch.zeros((), dtype=torch.float32)
         self._order.watch((part.parameter for part in trained), late=True)
         self._order.pulling()
         if regulariser is None:
             for part in trained:
                 part.hold_()
-            return torch.zeros(())
+            return torch.zeros((), dtype=torch.float32)
         device = trained[0].parameter.device
         losses = [part.slopes_(regulariser).to(device) for part in trained]
         count = sum(part.free_count for part in trained)
         pull = torch.stack(losses).sum() / max(1, count)
-        task = mean_over_processes(torch.as_tensor(loss).detach().to(device, pull.dtype)).abs()
+        task = mean_over_processes(task.reshape(()).to(device, pull.dtype)).abs()
         strength = torch.where(pull > 0, self._alpha * task / pull / max(1, count), 0.0)
         # Of weights next to nothing, with a threshold smaller still, the slope is about 1 / |w|: gradients stay finite.
         strength = strength.clamp(max=STRONGEST / max(1.0, regulariser.steepest))
@@ -180,8 +208,9 @@ class WeightFixer:
     def fix_(self) -> Outcome:
         """End the round: cluster, and write the values of all weights that are fixed now into the model.
 
-        Raises RuntimeError after the last round, and where fixed weights have moved, because a step was made by an
-        optimiser that is not attached; ValueError, naming the parameter, for weights that are not finite.
+        Raises RuntimeError after the last round, where fixed weights have moved, because a step was made by an
+        optimiser that is not attached, and where the module has another parameter by now; ValueError, naming the
+        parameter, for weights that are not finite.
         """
         if len(self.outcomes) == len(self._plan):
             raise RuntimeError(f"fix_: all {len(self._plan)} rounds are over")
@@ -192,7 +221,6 @@ class WeightFixer:
         self._hold_(values, fixed)
         for part in self._parts:
             part.restore_()
-        self._aim_at(chosen)
         shares = self._usage / max(1, self._usage.sum())
         outcome = Outcome(
             round_.index,
@@ -206,9 +234,21 @@ class WeightFixer:
             seconds=time.perf_counter() - start,
         )
         self.outcomes.append(outcome)
+        self._aim_at(chosen)
         return outcome
 
+    def _check_parameters(self) -> None:
+        """Raise RuntimeError for a parameter in whose place the module has another one."""
+        now = dict(self._module.named_parameters(remove_duplicate=False)) if self._module is not None else {}
+        for part in self._parts if self._module is not None else ():
+            if now.get(part.name) is not part.parameter:
+                raise RuntimeError(
+                    f"{part.name}: is another parameter than when the fixer was made (a layer was replaced, or weights "
+                    "were loaded with assign=True); make the fixer after that"
+                )
+
     def _check(self) -> None:
+        self._check_parameters()
         for part in self._parts:
             if part.has_moved():
                 raise RuntimeError(
@@ -241,9 +281,10 @@ class WeightFixer:
             part.fix_(own.to(part.parameter.device), marked.to(part.parameter.device))
 
     def _aim_at(self, centres: Tensor) -> None:
-        """Pull to these centres [k] from now on; not at all where there are none, or alpha is 0."""
+        """Pull to these centres [k] from now on; not where there are none, alpha is 0, or no round is to come."""
         self._centres = centres
-        self._regulariser = Regulariser(centres, **self._pulling) if self._alpha > 0 and len(centres) else None
+        pulls = self._alpha > 0 and len(centres) and len(self.outcomes) < len(self._plan)
+        self._regulariser = Regulariser(centres, **self._pulling) if pulls else None
 
     def codebook(self) -> Tensor:
         """The distinct values [k] of the fixed weights, float32, rising."""
@@ -286,8 +327,18 @@ class WeightFixer:
         indices = torch.cat(flat_indices).cpu()
         fixed = indices != FREE
         self._usage = np.bincount(indices[fixed].numpy(), minlength=len(self._codebook))
-        self._hold_(self.codebook()[indices.clamp(min=0)] if len(self._codebook) else torch.zeros(len(indices)), fixed)
+        self._hold_(self.codebook()[indices.clamp(min=0)] if len(self._codebook) else _vector(len(indices)), fixed)
         self._aim_at(state["centres"].cpu())
+
+
+def _vector(size: int = 0) -> Tensor:
+    """Zeros [size], whatever the person's default type and device are."""
+    return torch.zeros(size, dtype=torch.float32, device="cpu")
+
+
+def _check_descends(optimizer: torch.optim.Optimizer) -> None:
+    if any(group.get("maximize") for group in optimizer.param_groups):
+        raise ValueError("the optimiser goes up the gradients (maximize=True), away from the centres; negate the loss")
 
 
 def fix(parameters: Source, *, delta: float, **options: Any) -> WeightFixer:

@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 Source = nn.Module | Mapping[str, nn.Parameter] | Iterable[nn.Parameter] | Iterable[tuple[str, nn.Parameter]]
 Include = str | type[nn.Module] | tuple[type[nn.Module], ...] | Callable[[str, nn.Parameter], bool]
@@ -120,7 +121,9 @@ def _factors(source: Source) -> set[int]:
 def _check(name: str, parameter: nn.Parameter) -> None:
     """Raise ValueError for a parameter whose elements are not all its own, in one piece, and of a known type."""
     problem = ""
-    if isinstance(parameter, nn.UninitializedParameter):
+    if is_traceable_wrapper_subclass(parameter):  # of shards, of quantised weights
+        problem = f"is a {type(parameter).__name__}; only a plain parameter can be fixed (gather shards first)"
+    elif isinstance(parameter, nn.UninitializedParameter):
         problem = "has no shape yet; run the model once"
     elif parameter.layout != torch.strided or parameter.is_meta:
         problem = f"has no dense memory ({'meta' if parameter.is_meta else parameter.layout})"

@@ -69,6 +69,8 @@ class Regulariser:
             self.centres = np.unique(values.astype(np.float32)).astype(np.float64)
         if not len(self.centres) or not np.isfinite(self.centres).all():
             raise ValueError("centres: at least one is needed, and all must be finite")
+        if distance not in ("relative", "euclidean"):
+            raise ValueError(f"distance = {distance!r}: must be 'relative' or 'euclidean'")
         if not (0 < zero_threshold < math.inf and 0 < temperature < math.inf):
             raise ValueError(
                 f"zero_threshold = {zero_threshold}, temperature = {temperature}: both must be positive and finite"
@@ -111,6 +113,8 @@ class Regulariser:
 
     def _slopes_(self, out: Tensor, weights: Tensor, free: Tensor | None, scale: float) -> Tensor:
         """As `slopes_`, with `scale` times f' in `out`."""
+        if weights.dtype != torch.float32 or weights.ndim != 1:
+            raise ValueError(f"weights: one float32 vector expected, not {weights.dtype} {tuple(weights.shape)}")
         if weights.device.type != "cpu":
             losses, slopes = self._evaluate(weights)
             torch.mul(slopes, scale, out=out)

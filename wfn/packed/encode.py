@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from wfn.packed.file import Source, write
 from wfn.packed.header import MAX_DIMENSIONS, Codebook, Entry, Header
@@ -48,8 +49,10 @@ def pack(
 
     Raises ValueError that names the tensor, or the key of `network` or `metadata`, that cannot be kept.
     """
-    state = model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else model_or_state
-    told = None if network is None else described(network, model_or_state)
+    # As a dict of its own: what makes a tensor at every access would let go of it before the others are compared.
+    state = dict((model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else model_or_state).items())
+    model = model_or_state if isinstance(model_or_state, nn.Module) else state
+    told = None if network is None else described(network, model)
     entries, codebooks, tables, sections = _encoded(state)
     lengths = tuple((len(section), zlib.crc32(section)) for section in sections)
     header = Header(lengths, tuple(codebooks), tuple(tables), tuple(entries), told, dict(metadata or {}))
@@ -115,6 +118,10 @@ def _entries(state: Mapping[str, Tensor]) -> list[Entry]:
             raise ValueError(f"{name}: names and tensors are needed, not {type(tensor).__name__}")
         if tensor.dtype not in NAMES:
             raise ValueError(f"{name}: the type {tensor.dtype} cannot be kept; allowed: {', '.join(NAMES.values())}")
+        if is_traceable_wrapper_subclass(tensor):
+            raise ValueError(
+                f"{name}: is a {type(tensor).__name__}; only a plain tensor can be kept (gather shards first)"
+            )
         if tensor.layout != torch.strided or tensor.is_meta:
             raise ValueError(f"{name}: only a dense tensor with values can be kept")
         if tensor.ndim > MAX_DIMENSIONS:

@@ -93,7 +93,9 @@ class Header:
 def parse(content: bytes) -> Header:
     """The header that JSON text holds. Raises PackedError, naming key and value, for anything that must not be."""
     try:
-        values = json.loads(content.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
+        text = content.decode()
+        values = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
+        json.dumps(values, ensure_ascii=False).encode()  # half a character, written as \\ud800, is none
     except (ValueError, RecursionError) as error:
         raise PackedError(f"the header is no JSON ({' '.join(str(error).split())})") from None
     whole = _mapping(values, "header")
@@ -159,6 +161,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is no number of JSON")
+
+
+def _finite(word: str) -> float:
+    if not math.isfinite(number := float(word)):
+        raise ValueError(f"{word[:20]} is too large a number")
+    return number
 
 
 def _entry(value: Any, where: str, limits: Mapping[str, int]) -> Entry:

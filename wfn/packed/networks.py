@@ -25,7 +25,10 @@ ARGUMENTS = (
     *("base_width", "cardinality", "stem_type", "stem_width", "avg_down", "class_token", "qkv_bias", "init_values"),
 )
 # Lines of how a network describes itself that say what acts in training only.
-ONLY_TRAINING = re.compile(r"\s*\(\w+\): (Dropout\w*|DropPath|Identity)\([^()]*\)")
+TRAINING_ONLY = re.compile(r"Dropout\w*|DropPath|Identity")
+ONLY_TRAINING = re.compile(rf"\s*\(\w+\): ({TRAINING_ONLY.pattern})\([^()]*\)")
+# Values of a module that say how it computes, not what.
+RUNTIME = re.compile(r"training|drop|inplace|checkpointing|fused|grad")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 KEYS = ("timm", "arguments", "stem", "classes", "input")
 MAX_SIDE, MAX_PIXELS = 1 << 14, 1 << 24  # of a picture
@@ -63,7 +66,7 @@ def _built(network: Mapping[str, Any], state: Mapping[str, Tensor], allowed: int
     with torch.device("meta"):
         empty = _create(network)
     expected = empty.state_dict()
-    wrong = unfit(state, expected, network["timm"])
+    wrong = unfit(state, expected, network["timm"]) or _misnamed(network, empty)
     for name, each in state.items() if not wrong else ():
         if each.dtype.is_floating_point != expected[name].dtype.is_floating_point:
             wrong = f"{name}: {each.dtype} in the file, {expected[name].dtype} in {network['timm']}"
@@ -72,10 +75,23 @@ def _built(network: Mapping[str, Any], state: Mapping[str, Tensor], allowed: int
         wrong = f"{network['timm']} needs {own} bytes beside its tensors; allowed: {allowed}"
     if wrong:
         raise PackedError(wrong)
-    with torch.random.fork_rng(devices=[]):
-        model = _create(network)
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.set_default_dtype(torch.float32)
+        try:
+            model = _create(network)
+        finally:
+            torch.set_default_dtype(before)
     model.load_state_dict(state, assign=True)
     return model
+
+
+def _misnamed(network: Mapping[str, Any], model: nn.Module) -> str | None:
+    """Says so where there are not as many names of classes as outputs."""
+    names, outputs = network["classes"], getattr(model, "num_classes", None)
+    if names is None or outputs is None or len(names) == outputs:
+        return None
+    return f"network.classes: {len(names)} names for {outputs} outputs"
 
 
 def unfit(
@@ -109,33 +125,61 @@ def _create(network: Mapping[str, Any]) -> nn.Module:
 def described(network: str | Mapping[str, Any], model: object) -> dict[str, Any]:
     """What a file says of its network: checked, and where only timm's name is given, read off the model.
 
-    Raises ValueError that names the key that is missing or not allowed, and for a model that is another one than timm
-    builds by that name alone.
+    model: a module, or its tensors by name. Raises ValueError that names the key that is missing or not allowed, and
+    for a model that is another one than timm builds so.
     """
-    if not isinstance(network, str):
-        return check(network)
-    checked = check(_read_off(network, model))
-    other = _differs(checked, cast(nn.Module, model))
+    checked = check(_read_off(network, model) if isinstance(network, str) else network)
+    with torch.device("meta"):
+        built = _create(checked)
+    state = model.state_dict() if isinstance(model, nn.Module) else cast(Mapping[str, Tensor], model)
+    other = unfit(state, built.state_dict(), checked["timm"], "the model") or _misnamed(checked, built)
+    if not other and isinstance(model, nn.Module):
+        other = _differs(model, built)
     if other:
+        given, needed = (
+            (f"network = {network!r}: by that name alone", "{'timm': ..., 'arguments': ..., 'input': ...}")
+            if isinstance(network, str)
+            else ("network: as it is described", "the arguments that it was built with")
+        )
         raise ValueError(
-            f"network = {network!r}: by that name alone it would be loaded as another network ({other}); needed: a "
-            "model as timm builds it, or network={'timm': ..., 'arguments': ..., 'input': ...}"
+            f"{given} it would be loaded as another network ({other}); needed: a model as timm builds it, or "
+            f"network={needed}"
         )
     return checked
 
 
-def _differs(network: Mapping[str, Any], model: nn.Module) -> str | None:
+def _differs(model: nn.Module, built: nn.Module) -> str | None:
     """In what a model differs from the network as it will be built; None where it does not, but for training."""
-    with torch.device("meta"):
-        built = _create(network)
-    wrong = unfit(model.state_dict(), built.state_dict(), network["timm"], "the model")
-    if wrong:
-        return wrong
     own, theirs = (
         [line for line in repr(each).splitlines() if not ONLY_TRAINING.fullmatch(line)] for each in (model, built)
     )
     lines = (f"{a.strip()} in place of {b.strip()}" for a, b in zip_longest(own, theirs, fillvalue="nothing") if a != b)
-    return next(lines, None)
+    pairs = zip(_acting(model), _acting(built), strict=False)
+    values = (
+        f"{name}.{key} = {a[key]!r} in place of {b[key]!r}"
+        for (name, a), (_, b) in pairs
+        for key in sorted(a.keys() & b.keys())
+        if a[key] != b[key]
+    )
+    return next(lines, None) or next(values, None)
+
+
+def _acting(model: nn.Module) -> list[tuple[str, dict[str, Any]]]:
+    """The modules that do something when the network predicts, by name: what each has in numbers and words.
+
+    Of attention, how many heads, of which neither shapes nor descriptions tell.
+    """
+    return [
+        (name, _plain_values(module))
+        for name, module in model.named_modules()
+        if not TRAINING_ONLY.fullmatch(type(module).__name__)
+    ]
+
+
+def _plain_values(module: nn.Module) -> dict[str, Any]:
+    kinds = (bool, int, float, str, tuple)
+    found = {key: value for key, value in vars(module).items() if isinstance(value, kinds)}
+    return {key: value for key, value in found.items() if not (key.startswith("_") or RUNTIME.search(key))}
 
 
 def _read_off(name: str, model: object) -> dict[str, Any]:

@@ -14,12 +14,14 @@ def replacing(path: str | os.PathLike[str], *, package: bool = False) -> Iterato
     """Another path to write a file to, which takes the place of `path` at the end.
 
     package: what is written is a folder that counts as one file, and may take the place of one. After an error `path`
-    is what it was, and nothing else is left. Raises OSError where its folder is not there, where `path` is itself a
-    folder, or the file cannot be written.
+    is what it was, and nothing else is left. Of a link, the file that it leads to is replaced. Raises OSError where its
+    folder is not there, where `path` is itself a folder, a device or a pipe, or the file cannot be written.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     if target.is_dir() and not package:
         raise IsADirectoryError(f"{target}: is a folder; the name of a file is needed")
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise FileExistsError(f"{target}: is no file; the name of a file is needed")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target}: there is no folder {target.parent}")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:

@@ -34,5 +34,5 @@ def to_bits(tensor: Tensor) -> Bits:
 
 def empty(name: str, shape: tuple[int, ...]) -> tuple[Tensor, Bits]:
     """A tensor whose values are still to be written, and its bit patterns [n] in the same memory."""
-    tensor = torch.empty(shape, dtype=TYPES[name])
+    tensor = torch.empty(shape, dtype=TYPES[name], device="cpu")
     return tensor, tensor.reshape(-1).view(torch.uint8).numpy().view(bits_type(name))
