@@ -1,6 +1,7 @@
 """Not a stage: MLflow in the browser, on this machine only, at the runs of the profile (`make ui`)."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -38,13 +39,28 @@ def ui(
     if store.place.is_server:
         _open(found(store.place.name))
         return
+    _check_free(port)
     server = f"http://127.0.0.1:{port}"
     threading.Thread(target=_open_later, args=(server, found(server)), daemon=True).start()
     options = ["--backend-store-uri", store.place.uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # What judges language models would be seven more processes, and a minute of two cores.
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
     command = [sys.executable, "-m", "mlflow", "ui", *options]
-    sys.exit(subprocess.run(command, env=environment, check=False).returncode)
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            sys.exit(process.wait())
+        finally:
+            process.terminate()  # which it hands on to the processes that it has begun
+
+
+def _check_free(port: int) -> None:
+    """Raise InputError for a port that another server has, which would be shown in place of this one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            raise InputError(f"--port {port}: {error}; allowed: a free one") from None
 
 
 def run_or_list(store: Store, profile: str, key: str) -> Callable[[str], str]:

@@ -119,6 +119,11 @@ def test_a_number_without_a_dot_is_still_a_number(files):
             {"delta": 0.01, "alpha": 0.4, "repeat": 0, "fractions": [0.5]},
             "variants.x.fractions = [0.5]: must increase and end at 1",
         ),
+        (
+            "explore.ablations.x",
+            {"fractions": [(number + 1) / 40 for number in range(40)]},
+            "explore.ablations.x: delta = 0.03: with 40 rounds the first budget is 1.2; allowed: below 0.025",
+        ),
         ("variants.a b", {"delta": 0.01, "alpha": 0.4}, 'variants."a b": a name has letters'),
         ("grid.repeats", [-1], "grid.repeats.0 = -1: input should be greater than or equal to 0"),
         ("rates.grid", [], "rates.grid = []: list should have at least 1 item"),

@@ -192,7 +192,7 @@ def test_gradient_accumulation_is_one_large_batch():
         torch.testing.assert_close(parameter, parts.get_parameter(name), rtol=1e-4, atol=1e-6)
 
 
-def test_a_grad_scaler_and_autocast():
+def test_a_grad_scaler():
     """Unscaled, then pulled, clipped and stepped: the same as without a scaler."""
     found = []
     for scaled in (False, True):
@@ -203,8 +203,7 @@ def test_a_grad_scaler_and_autocast():
         fixer.fix_()
         for _ in range(3):
             optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=False):
-                loss = cross_entropy(model(IMAGES), LABELS)
+            loss = cross_entropy(model(IMAGES), LABELS)
             scaler.scale(loss).backward()
             scaler.unscale_(optimizer)
             fixer.pull_(loss)
@@ -662,11 +661,7 @@ def test_which_parameters():
     assert taken(include="all") == names
     assert taken(include=nn.Linear) == ["3.weight", "3.bias"]
     assert taken(include=(nn.Linear, nn.LayerNorm)) == [name for name in names if name[0] in "23"]
-    assert taken(include=lambda name, parameter: parameter.ndim > 1 and name != "x") == [
-        "0.weight",
-        "3.weight",
-        "4.weight",
-    ]
+    assert taken(include=lambda name, parameter: parameter.ndim > 1 and name != "3.weight") == ["0.weight", "4.weight"]
     assert taken(exclude="1.weight") == [name for name in names if name[0] in "013" and name != "1.weight"]
     assert taken(include="all", exclude=["0.*", "*.bias"]) == ["1.weight", "2.weight", "3.weight", "4.weight"]
     assert list(WeightFixer(model.named_parameters(), delta=0.01).parameters) == names
@@ -766,7 +761,7 @@ def test_a_state_of_something_else_is_refused():
     state = fixer.state_dict()
     with pytest.raises(ValueError, match="other fractions or another delta"):
         WeightFixer(network(), delta=0.01).load_state_dict(state)
-    with pytest.raises(ValueError, match=r"9.weight is not among|0.bias is not among|is not among the parameters"):
+    with pytest.raises(ValueError, match="is not among the parameters"):
         WeightFixer(nn.Sequential(nn.Linear(3, 3)), delta=0.02).load_state_dict(state)
     moved = WeightFixer(network(seed=1), delta=0.02)
     moved.load_state_dict(state)  # of a model whose own state was forgotten

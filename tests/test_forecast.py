@@ -57,6 +57,24 @@ def test_epochs_of_the_default_by_hand(settings):
     assert epochs_of(given.changed({"pretrain.from_weights": True}), ["pretrain"]) == {"pretrain": 12}
 
 
+def test_what_no_timing_tells(settings, places):
+    """Another network to explore, a method that was not there."""
+    assert "no timing" not in forecast(settings, all_stages(settings), places)[1]
+    larger = settings.changed({"explore.model": "resnet18"})
+    assert "no timing of such a run here" in forecast(larger, all_stages(larger), places)[1]
+    assert "at most about" in forecast(larger, ["pretrain", "fix"], places)[1]
+    lines = {**settings.model_dump()["baselines"]["quantisers"], "new": {"method": "dkm", "bits": 3, "repeat": 0}}
+    more = settings.changed({"baselines.quantisers": lines})
+    assert "no timing of such a run here" in forecast(more, all_stages(more), places)[1]
+
+
+def test_the_machine_of_the_last_run_is_named(settings, places):
+    table = pd.read_csv(places.report / PROVENANCE).assign(device="AMD EPYC, AVX512 (cpu)")
+    table.to_csv(places.report / PROVENANCE, index=False)
+    said = forecast(settings, ["pretrain", "fix"], places)[1]
+    assert said == f"at most about 17 minutes as on AMD EPYC, AVX512 (cpu) ({places.report / PROVENANCE})"
+
+
 def test_what_there_is_to_do(settings, places):
     lines = forecast(settings, all_stages(settings), places)
     assert lines[0] == (
@@ -69,7 +87,7 @@ def test_what_there_is_to_do(settings, places):
         home[0]
         == "mnist5k: test_resnet on mnist5k: 1 baseline, 1 fixed network; at most 10 epochs of training in 2 stages"
     )
-    assert home[1].startswith("at most about 17 minutes, by the last run here (")  # 10 + 100 + 10 + 900 seconds
+    assert home[1].startswith("at most about 17 minutes (")  # 10 + 100 + 10 + 900 seconds
     (places.runs / "data").mkdir(parents=True)
     (places.runs / "data" / "card.json").write_text(json.dumps({"train": {"images": 3000}}))
     assert (

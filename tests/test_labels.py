@@ -43,6 +43,14 @@ def test_exploring_and_choosing_have_experiments_of_their_own(settings):
     ).of_fixing()
     name = "WFN 0.01/0 s0 bn=float euclidean"
     assert label_of("explore@x", values) == Label(f"{EXPERIMENT}-explore", name, "explore@x")
+    for key, value, word in (
+        ("clustering", "incremental", "incremental"),
+        ("parameters", "all", "all"),
+        ("temperature", 0.01, "temperature=0.01"),
+        ("zero_threshold", 0.001, "zero_threshold=0.001"),
+    ):
+        ablated = settings.changed({f"fixing.{key}": value}).of_fixing()
+        assert label_of("explore@x", ablated).name == f"WFN 0.01/0.4 s0 {word}"
     assert label_of("rates@wfn_lr-0.1", values) == Label(f"{EXPERIMENT}-rates", "wfn_lr-0.1", "rates@wfn_lr-0.1")
     assert label_of("rates@baseline", settings.of_baseline()).name == "baseline s0 test_resnet"
 
@@ -94,6 +102,10 @@ def test_every_run_has_the_same_few_parameters(settings):
         ("apot", "-", "-", "3"),
     ]
     assert (fixed["lr"], apot["lr"]) == (str(settings.finetune.lr), str(settings.quantise.rates["apot"]))
+    without = settings.changed({"quantise.rates": {}}).of_quantiser(quantiser)
+    assert parameters("x", without)["lr"] == "-"  # which of the profile's it trains at, the method knows
+    trial = settings.changed({"data.mini": 10}).of_fixing()
+    assert parameters("x", trial)["data"] == "mnist5k, 10 of each class"
 
 
 def test_the_comparison_opens_on_alpha_bits_delta_and_top1(settings):

@@ -4,8 +4,9 @@ from safetensors.torch import save_file
 
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Model
-from pipeline.network.build import build
+from pipeline.network.build import build, check_head
 from pipeline.network.parameters import fixable_parameters, layers
+from pipeline.network.values import check_values
 from pipeline.network.weights import load_weights, weight_bytes
 
 
@@ -85,3 +86,28 @@ def test_tied_parameters_are_taken_once(model, settings):
     model.layer1[0].conv1.weight = model.layer1[0].conv2.weight
     parameters = fixable_parameters(model, settings.fixing).values()
     assert len({id(parameter) for parameter in parameters}) == len(parameters)
+
+
+def test_weights_that_are_taken_as_they_are_lack_nothing(settings):
+    """A head for other classes, or a stem of one's own, would stay as it began."""
+    given = settings.changed(
+        {"model.name": "resnet18", "model.pretrained": True, "pretrain.from_weights": False, "model.num_classes": 1000}
+    )
+    check_head(given)
+    stem = {"kernel": 3, "stride": 1, "pool": False}
+    for changes, line in (
+        ({"model.num_classes": 10}, "the head of resnet18 is for 1000 classes, model.num_classes = 10"),
+        ({"model.stem": stem}, "model.stem: timm's weights are taken as they are, and have none for it"),
+    ):
+        with pytest.raises(InputError, match=line):
+            check_head(given.changed(changes))
+        check_head(given.changed({**changes, "pretrain.from_weights": True}))
+
+
+def test_infinite_numbers_where_the_network_has_them():
+    """Of a mask that is kept with the weights; anywhere else they are refused."""
+    mask = torch.zeros(2, 2).masked_fill(torch.ones(2, 2).triu(1).bool(), -torch.inf)
+    assert torch.equal(check_values("key", {"mask": mask}, {"mask": mask})["mask"], mask)
+    for found, expected in ((mask, torch.zeros(2, 2)), (mask.T, mask), (torch.full((2, 2), torch.nan), mask)):
+        with pytest.raises(InputError, match=r"key: mask \((-inf|nan)\): only finite weights are allowed"):
+            check_values("key", {"mask": found}, {"mask": expected})

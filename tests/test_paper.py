@@ -125,6 +125,7 @@ def test_folders_that_are_not_imagenet(imagenet, tmp_path):
         with pytest.raises(InputError, match=f"^{re.escape(says)}"):
             classes_of(folder)
     assert classes_of(imagenet) == (imagenet, CLASSES)
+    assert classes_of(imagenet / ".." / imagenet.name) == (imagenet, CLASSES)  # one folder, however it is written
     assert images_of(imagenet, CLASSES, None) == 80
     assert images_of(imagenet, CLASSES, 3) == 60
 
@@ -406,7 +407,7 @@ def test_from_the_folder_to_the_page(project, imagenet):
     done = run_in(project, PAPER.replace("/data/imagenet", str(imagenet)), left)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.findall(r"Running stage '(.*)'", done.stdout) == ["track"]
-    assert "at most about 1 minute, by the last run here" in done.stdout
+    assert "at most about 1 minute as on " in done.stdout
     last = done.stdout.splitlines()[-1]
     assert last == "paper: open reports/paper-mini-3/index.html (3 images a class: not ImageNet's accuracy)"
     out = project / "reports" / "paper-mini-3"

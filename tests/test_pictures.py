@@ -707,6 +707,7 @@ CASES_OF = {
     "grey of 32 bits, with a sign, or floating point": "floating-point TIFF",
     "more pixels than `data.max_megapixels`": None,
     "cut short, damaged, no picture": "JPEG cut in half",
+    "icons, EPS and other programs, IPTC around a picture": "icon",
 }
 
 

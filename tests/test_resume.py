@@ -192,6 +192,15 @@ def test_a_checkpoint_is_that_of_one_setting_and_its_inputs(tmp_path):
     assert checkpoint_name({"delta": 0.01}, [weights]) == names[-1]
 
 
+def test_a_checkpoint_is_that_of_its_images(settings, dataset):
+    """Of another share that is held out too: a half-trained network would have seen what is measured on then."""
+    folders = []
+    for share in (0.25, 0.4):
+        with working(settings, dataset.held_out(share, seed=0)) as work:
+            folders.append(work.checkpoint.write("x", b""))
+    assert len(set(folders)) == 2
+
+
 def test_a_checkpoint_is_that_of_the_code_that_was_loaded(tmp_path, monkeypatch):
     """An edit of what decides the result begins anew; one of what looks on, or is not loaded, does not."""
     monkeypatch.setattr(checkpoint, "CODE", tmp_path)

@@ -226,6 +226,28 @@ def test_every_run_leads_to_the_page_of_results(ready):
         run_or_list(Store(10, in_all=False), "p", "123")
 
 
+def test_a_description_that_a_person_wrote_stays(ready):
+    """Around our line, which follows the page; without it, nothing is added."""
+    mine, theirs = finished_run(ready / "run"), finished_run(ready / "other", 97.0)
+    other = Result(Label("experiment", "other", "repeats@1"), theirs)
+    first, later = (
+        Result(Label("experiment-report", "report", "report"), finished_run(ready / f"reports{top1:g}", top1))
+        for top1 in (99.0, 98.0)
+    )
+    complete([Result(LABEL, mine), other, first])
+    found = {run.data.tags["dvc.stage"]: run for run in runs(ready)}
+    line = found["fix"].data.tags["mlflow.note.content"]
+    client(ready).set_tag(found["fix"].info.run_id, "mlflow.note.content", f"# The good one\n\n{line}\n\nBatch 7.")
+    client(ready).set_tag(found["repeats@1"].info.run_id, "mlflow.note.content", "mine alone")
+    complete([Result(LABEL, mine), other, later])
+    notes = {run.data.tags["dvc.stage"]: run.data.tags.get("mlflow.note.content") for run in runs(ready)}
+    assert notes["repeats@1"] == "mine alone"
+    before, renewed, after = notes["fix"].split("\n\n")
+    assert (before, after) == ("# The good one", "Batch 7.")
+    assert renewed != line
+    assert "reports98/index.html" in renewed
+
+
 def test_what_is_complete_is_not_opened_again(ready, monkeypatch):
     """Importing MLflow takes seconds: not where nothing is lacking."""
     run, report = finished_run(ready / "run"), finished_run(ready / "reports", 99.0)

@@ -1,7 +1,7 @@
 """What a run will do and how long it may take, before it begins.
 
-Minutes are those of the last run here, as its report has them (provenance.csv), scaled by epochs of training; what DVC
-finds up to date is not run again, so every figure is the most that there will be.
+Minutes are those of the last run whose report lies here (provenance.csv), on the machine that it names, scaled by epochs
+of training and without start-up; what DVC finds up to date is not run again.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _plural(count: int, of: str) -> str:
 
 
 def _kind(stage: str) -> str:
-    """Stages of one kind work as fast as each other."""
+    """What a stage makes, in a word."""
     kind = stage.partition("@")[0]
     return {"repeats": "fix", "sweep": "fix", "variants": "fix", "baselines": BASELINE}.get(kind, kind)
 
@@ -96,9 +96,16 @@ def _duration(settings: Settings, epochs: Mapping[str, int], places: Places) -> 
     seconds = seconds_of(settings, epochs, places.report)
     if seconds is not None:
         minutes = _plural(max(1, round(sum(seconds.values()) / 60)), "minute")
-        return f"at most about {minutes}, by the last run here ({places.report / PROVENANCE})"
+        device = _device(places.report)
+        return f"at most about {minutes}{device and f' as on {device}'} ({places.report / PROVENANCE})"
     cost = _cost(places.profile)
     return f"no timing of such a run here{f'; {places.profile} says of a whole run: {cost}' if cost else ''}"
+
+
+def _device(report: Path) -> str:
+    """The processor or GPU of the last run; "" where its report does not say."""
+    table = pd.read_csv(report / PROVENANCE)
+    return str(table["device"].dropna().iloc[0]) if "device" in table and table["device"].notna().any() else ""
 
 
 def seconds_of(settings: Settings, epochs: Mapping[str, int], report: Path) -> dict[str, float] | None:
@@ -114,9 +121,15 @@ def seconds_of(settings: Settings, epochs: Mapping[str, int], report: Path) -> d
         return None
     if any(getattr(last, key) != getattr(settings, key) for key in DECIDE_SPEED):
         return None
+    if EXPLORE in epochs and last.explore.model != settings.explore.model:
+        return None
     seconds = {}
     for stage, count in epochs.items():
-        alike = [each for each in before if _kind(each) == _kind(stage) and bool(before[each]) == bool(count)]
+        alike = [
+            each
+            for each in before
+            if _pace(each, last) == _pace(stage, settings) and bool(before[each]) == bool(count)
+        ]
         if stage in alike:
             alike = [stage]
         if not alike:
@@ -124,6 +137,12 @@ def seconds_of(settings: Settings, epochs: Mapping[str, int], report: Path) -> d
         work = sum(before[each] for each in alike)
         seconds[stage] = sum(took[each] for each in alike) * (count / work if work else 1 / len(alike))
     return seconds
+
+
+def _pace(stage: str, settings: Settings) -> tuple[str, str]:
+    """Stages of which this is the same work as fast as each other."""
+    kind = _kind(stage)
+    return kind, settings.for_quantiser(stage.partition("@")[2])[1].method if kind == "quantise" else ""
 
 
 def expected_seconds(settings: Settings, stages: Sequence[str], report: Path) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from copy import deepcopy
@@ -78,7 +79,8 @@ def classes_of(imagenet: Path | None) -> tuple[Path, list[str]]:
     allowed = f"a folder with {TRAIN} and {VAL}, each with a folder of pictures for every class, named by WordNet id"
     if imagenet is None:
         raise InputError(f"IMAGENET is not set; allowed: {allowed}")
-    root = imagenet.expanduser().absolute()
+    # However it is written: another path would be other settings, and all networks anew.
+    root = Path(os.path.normpath(imagenet.expanduser().absolute()))
     if not root.is_dir():
         raise InputError(f"IMAGENET = {imagenet}: no such folder; allowed: {allowed}")
     parts = {}

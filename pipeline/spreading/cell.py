@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 NOT_FOR_STAGES = ("RAY_", "SLURM_", "SBATCH_", "DVC_", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
 # Runs a command, tells what it prints, and ends it once who has asked for it is gone, which closes the pipe to it.
 # Not before the end of what it prints: it may not die of words that nobody reads any more.
+DVC_SAYS = "ERROR: failed to reproduce"  # which stage has failed, after that has said why
 ATTACHED = """
 import os, signal, subprocess, sys, threading
 process = subprocess.Popen(
@@ -233,7 +234,7 @@ def _git(clone: Path, *words: str) -> str:
 def _lines_of(command: Sequence[str], clone: Path, environment: Mapping[str, str], lock: int) -> Iterator[str]:
     """Run a command in a clone, line by line; it ends with this process, or when no more lines are asked for.
 
-    Raises _FailedError with the last line, where it ends badly.
+    Raises _FailedError with the last line, where it ends badly; not with DVC's, which says that the stage failed.
     """
     own = {key: value for key, value in os.environ.items() if not key.startswith(NOT_FOR_STAGES)}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -250,7 +251,7 @@ def _lines_of(command: Sequence[str], clone: Path, environment: Mapping[str, str
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                last = line.strip() or last
+                last = last if last and line.startswith(DVC_SAYS) else line.strip() or last
                 yield line
         finally:
             process.stdin.close()

@@ -57,4 +57,4 @@ def bring(entries: Mapping[str, Any], remote: bool) -> None:
 
 def _refuse(reasons: list[str]) -> None:
     if reasons:
-        raise InputError("; ".join([*dict.fromkeys(reasons), "all machines need this one's versions, so none began"]))
+        raise InputError("; ".join([*dict.fromkeys(reasons), "all machines need this one's versions"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from pipeline.watching.store import AFTERWARDS, COMPLETING, NOTE, PACKED, WRITER
 from pipeline.watching.tracking import delete_doubles, file_names, finish, opened
 from pipeline.watching.writer import is_gone
 
+# The line that leads to the page.
+OURS = re.compile(r"Stage `[^`\n]*`, on the \[page of results\][^\n]*")
 PAUSE = 0.05  # seconds in which another process gets the lock
 AGAIN_AFTER = (1.0, 4.0, 10.0)  # seconds
 
@@ -120,11 +123,19 @@ def _lead_to_page(store: Store, results: Sequence[Result]) -> None:
     ]
     for result in lacking:
         address = run_address("", store.experiment(report.label.experiment), page)
-        note = (
+        line = (
             f"Stage `{result.label.stage}`, on the [page of results]({address}/artifacts/index.html) "
             f"(`{report.run.folder}/index.html`) under its key {result.key}."
         )
-        store.call("set_tag", known[result.key].run_id, NOTE, note)
+        written = known[result.key].tags.get(NOTE, "")
+        note = with_line(written, line)
+        if note != written:
+            store.call("set_tag", known[result.key].run_id, NOTE, note)
+
+
+def with_line(written: str, line: str) -> str:
+    """A run's description with this line in place of an older one of ours; what a person has written stays."""
+    return OURS.sub(lambda _: line, written, count=1) if written else line
 
 
 def _known(store: Store, results: Sequence[Result]) -> dict[str, Logged]:

@@ -8,6 +8,9 @@ from typing import Any
 
 WIDTH = 20  # characters of a name that MLflow's lists and legends show
 REPORT = "report"  # the stage of the page
+# Of `fixing`: what is not so is said in a run's name.
+USUAL_WORDS = {"distance": "relative", "clustering": "recluster", "parameters": "layers"}
+USUAL_NUMBERS = {"temperature": 0.05, "zero_threshold": 2**-7}
 APART = ("explore", "rates", REPORT)
 
 
@@ -45,8 +48,9 @@ def label_of(stage: str, settings: Mapping[str, Any]) -> Label:
         special = {
             "sweep": kind == "sweep",
             "bn=float": not fixing["fix_batch_norm"],
-            "euclidean": fixing["distance"] == "euclidean",
             "one shot": len(fixing["fractions"]) == 1,
+            **{fixing[key]: fixing[key] != usual for key, usual in USUAL_WORDS.items()},
+            **{f"{key}={fixing[key]:g}": fixing[key] != usual for key, usual in USUAL_NUMBERS.items()},
         }
         name = " ".join([setting, *(word for word, is_so in special.items() if is_so)])
     return Label(experiment, name, stage)

@@ -23,7 +23,7 @@ HEADLINE = {
 }
 COLUMNS = (
     *("metrics.`top1`", "metrics.`values`", "metrics.`entropy`", "params.`bits`", "params.`delta`", "params.`alpha`"),
-    *("params.`method`", "params.`seed`", "attributes.`Duration`", "tags.`dvc.stage`"),
+    *("params.`method`", "params.`model`", "params.`seed`", "attributes.`Duration`", "tags.`dvc.stage`"),
 )
 VIEW = "results"
 
@@ -51,9 +51,15 @@ def parameters(stage: str, settings: Mapping[str, Any]) -> dict[str, str]:
         "model": settings.get("model", {}).get("name"),
         "rounds": len(fixing["fractions"]) if "fractions" in fixing else None,
         "seed": settings.get("seed"),
-        "data": settings.get("data", {}).get("name"),
+        "data": _data(settings.get("data", {})),
     }
     return {name: NONE if value is None else str(value) for name, value in found.items()}
+
+
+def _data(data: Mapping[str, Any]) -> str | None:
+    """The data set's name; of a trial, of how many images."""
+    name, mini = data.get("name"), data.get("mini")
+    return name if mini is None else f"{name}, {mini} of each class"
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
