@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +27,8 @@ def own(pictures: Pictures = None, model: Model = None) -> None:
             raise InputError(
                 f"PICTURES = {pictures}: no such folder; allowed: a folder with a folder of pictures a class"
             )
-        if not str(pictures).isprintable():  # bytes that are no text, control characters
+        # Control characters, and bytes that are no text.
+        if any(unicodedata.category(each) in ("Cc", "Cs") for each in str(pictures)):
             raise InputError(f"PICTURES = {str(pictures)!a}: allowed: a folder whose name can be written")
         text = _with(_text(OWN if OWN.exists() else PATTERN), "data", "root", str(pictures))
         text = text if model is None else _with(text, "model", "name", model)

@@ -44,7 +44,7 @@ LONG = (
 # Processes, compilers and installations: `make check` leaves them out, as it does those of the two other markers.
 SLOW = (
     *("test_wheel.py", "test_library.py", "test_tracking.py", "test_format.py", "test_hub_packed.py"),
-    *("test_packed_page.py", "test_served.py", "test_mlflow_server.py"),
+    *("test_packed_page.py", "test_served.py", "test_mlflow_server.py", "test_ui.py"),
 )
 ORDER = [*LONG, *FIRST]
 

@@ -869,6 +869,7 @@ def test_a_second_fixer_takes_an_optimiser_over():
         trained(fixer, model, optimizer)
         assert not still_there(model, fixer, "0.weight", before)
     assert fixer.outcomes[-1].fraction == 1
+    assert len(model[0].weight._post_accumulate_grad_hooks) == 1  # those of the first one are gone
 
 
 def test_two_fixers_of_other_parameters_watch_one_optimiser():

@@ -255,6 +255,19 @@ def test_what_neither_shapes_nor_descriptions_tell():
     stored(timm.create_model("test_vit", num_classes=7, drop_rate=0.1, drop_path_rate=0.1), "test_vit")
 
 
+def test_what_acts_in_training_only_is_no_difference():
+    """Other batch-norm momenta, and batch-norm over several processes; packed as a description says, too."""
+    model = timm.create_model("test_resnet", num_classes=7)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.01
+    model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for network in ("test_resnet", {"timm": "test_resnet", "arguments": {"num_classes": 7}}):
+        stored(model, network)
+    with pytest.raises(ValueError, match="a: names and tensors are needed, not int"):
+        stored({"a": 3}, {"timm": "test_resnet"})
+
+
 @pytest.mark.parametrize("names", [["a", "b"], list("abcdefghi")])
 def test_as_many_names_as_outputs(names):
     network = {"timm": "test_resnet", "arguments": {"num_classes": 7}, "classes": names}

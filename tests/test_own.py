@@ -45,6 +45,14 @@ def test_what_is_refused_changes_nothing(files, pictures, name, model, line):
     assert {path: path.read_bytes() for path in files.rglob("*.yaml")} == before
 
 
+def test_folders_are_called_as_people_call_them(files):
+    """Full-width and other spaces, and what joins emoji: letters that Python does not print as they are."""
+    folder = files / "\u5199\u771f\u30002020 a\u00a0b\u202fc \U0001f469\u200d\U0001f52c"
+    folder.mkdir()
+    own(folder, None)
+    assert load_settings().data.root == folder
+
+
 def test_a_profile_that_is_no_utf8_is_named(files, pictures):
     (files / "profiles/own.yaml").write_text("data:\n", encoding="utf-16")
     with pytest.raises(InputError, match=r"profiles/own\.yaml: is not UTF-8 text"):

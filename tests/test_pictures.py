@@ -29,7 +29,7 @@ from pipeline.data.sources.naming import shown as printable
 from pipeline.data.sources.source import Files
 from stages.data import data as data_stage
 from stages.pretrain import pretrain
-from wfn.files.pictures import PictureError, read_picture
+from wfn.files.pictures import PictureError, find_pictures, read_picture
 from wfn.picture import plain_picture
 
 SECTION = "Pictures"
@@ -439,6 +439,31 @@ def test_whatever_a_plugin_raises_is_one_line(raised, data, tmp_path, monkeypatc
     assert raised is UnicodeDecodeError or f"({raised.__name__})" in refused(path, data())
     if raised is MemoryError:
         note(SECTION, "a plugin that raises MemoryError, TypeError, ...", "refused", refused(path, data()))
+
+
+def test_a_plugin_that_a_program_registers_is_used(data, tmp_path, monkeypatch):
+    """Also after other pictures were read."""
+
+    class Plugin(ImageFile.ImageFile):
+        format = "LATE"
+
+        def _open(self):
+            self._mode, self._size = "L", (1, 1)
+
+        def load(self):
+            self.im = Image.new("L", (1, 1), 7).im
+
+    plain = tmp_path / "plain.png"
+    plain.write_bytes(saved(RED))
+    read_picture(plain, 3)
+    monkeypatch.setattr(Image, "ID", [*Image.ID])
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "EXTENSION", dict(Image.EXTENSION))
+    Image.register_open("LATE", Plugin, lambda prefix: prefix.startswith(b"LATE"))
+    Image.register_extension("LATE", ".late")
+    (tmp_path / "new.late").write_bytes(b"LATE")
+    assert read_picture(tmp_path / "new.late", 1).getpixel((0, 0)) == 7
+    assert find_pictures([tmp_path]) == [tmp_path / "new.late", plain]
 
 
 # The largest picture

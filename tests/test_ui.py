@@ -31,15 +31,12 @@ def test_a_port_that_another_server_has_is_named(command):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        process = command(taken.getsockname()[1])
+        port = taken.getsockname()[1]
+        process = command(port)
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert errors.splitlines()[-1].startswith(f"error: --port {taken_port(errors)}: ")
+    assert errors.splitlines()[-1].startswith(f"error: --port {port}: ")
     assert "allowed: a free one" in errors
-
-
-def taken_port(line):
-    return line.partition("--port ")[2].partition(":")[0]
 
 
 def test_nothing_is_left_of_a_server_that_is_stopped(command):
@@ -57,7 +54,7 @@ def test_nothing_is_left_of_a_server_that_is_stopped(command):
     assert family
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 143
-    gone, left = psutil.wait_procs(family, timeout=30)
+    _, left = psutil.wait_procs(family, timeout=30)
     assert not left, left
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -100,9 +100,8 @@ def plain(picture: Image.Image, channels: int) -> Plain:
     return Plain(converted.transpose(Image.Transpose[turn]) if turn else converted, words)
 
 
-@cache
 def formats() -> tuple[str, ...]:
-    """Names of the formats that are read, common ones first."""
+    """Names of the formats that are read, common ones first; those of plug-ins that a program has registered, too."""
     from PIL import Image
 
     Image.preinit()
@@ -110,12 +109,16 @@ def formats() -> tuple[str, ...]:
     return tuple(name for name in Image.ID if name not in NOT_READ)
 
 
-@cache
 def endings() -> frozenset[str]:
     """Endings of the files that are read, ".jpg" and others."""
+    return _endings_of(formats())
+
+
+@cache
+def _endings_of(read: tuple[str, ...]) -> frozenset[str]:
     from PIL import Image
 
-    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats())
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in read)
 
 
 def open_picture(file: Path | BinaryIO) -> Image.Image:

@@ -174,7 +174,7 @@ def _nothing(_: bytes) -> Mapping[str, bytes]:
     return {}
 
 
-FORMS = ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "ICO", "TGA")
+FORMS = ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "SGI", "TGA")
 KINDS = {
     "checkpoints, .safetensors": Kind(
         "checkpoint", "weights", _safetensors, malicious.of_safetensors, malicious.forged_safetensors

@@ -1,7 +1,7 @@
 """What a run will do and how long it may take, before it begins.
 
-Minutes are those of the last run whose report lies here (provenance.csv), on the machine that it names, scaled by epochs
-of training and without start-up; what DVC finds up to date is not run again.
+Minutes are those of the last run whose report lies here (provenance.csv), on the machine that it names, scaled by
+epochs of training and without start-up; what DVC finds up to date is not run again.
 """
 
 from __future__ import annotations
@@ -126,9 +126,7 @@ def seconds_of(settings: Settings, epochs: Mapping[str, int], report: Path) -> d
     seconds = {}
     for stage, count in epochs.items():
         alike = [
-            each
-            for each in before
-            if _pace(each, last) == _pace(stage, settings) and bool(before[each]) == bool(count)
+            each for each in before if _pace(each, last) == _pace(stage, settings) and bool(before[each]) == bool(count)
         ]
         if stage in alike:
             alike = [stage]

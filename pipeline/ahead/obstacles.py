@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from collections.abc import Iterable, Iterator
@@ -49,8 +48,9 @@ def _network(key: str, name: str, model: Model) -> Iterator[str]:
     if model.module is None and architecture not in networks_of_timm():
         timm = importlib.import_module("timm")
         if not timm.is_model(name):
-            near = difflib.get_close_matches(architecture, timm.list_models(), n=5) or ["any of timm.list_models()"]
-            yield f"{key} = {name!r}: timm has no such model; allowed: {', '.join(near)}, ..."
+            from pipeline.data.names import near
+
+            yield f"{key} = {name!r}: timm has no such model; allowed: {', '.join(near(name))}, ..."
 
 
 def networks_of_timm() -> set[str]:

@@ -76,7 +76,7 @@ def _watched(network: nn.Module, image: Tensor) -> tuple[Counter[str], dict[str,
     was_training = network.training
     network.eval()
     with torch.inference_mode():
-        network(image)
+        network.forward(image)  # not its call, which may be a compiled one: that would be traced with these hooks
     network.train(was_training)
     for hook in hooks:
         hook.remove()

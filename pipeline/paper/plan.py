@@ -80,7 +80,9 @@ def classes_of(imagenet: Path | None) -> tuple[Path, list[str]]:
     if imagenet is None:
         raise InputError(f"IMAGENET is not set; allowed: {allowed}")
     # However it is written: another path would be other settings, and all networks anew.
-    root = Path(os.path.normpath(imagenet.expanduser().absolute()))
+    written = imagenet.expanduser().absolute()
+    plain = Path(os.path.normpath(written))
+    root = plain if plain.exists() and written.exists() and plain.samefile(written) else written
     if not root.is_dir():
         raise InputError(f"IMAGENET = {imagenet}: no such folder; allowed: {allowed}")
     parts = {}

@@ -12,11 +12,10 @@ import pandas as pd
 from pipeline.paper.plan import DELTAS, PROFILE, Plan, timm_name
 from pipeline.paper.progress import Network
 from pipeline.report.claims import APOT_BITS, UNMEASURED, claims
-from pipeline.report.tables import BASELINE, METHODS, compared_runs, explored_runs, over_runs, published
+from pipeline.report.tables import AS_PUBLISHED, BASELINE, METHODS, compared_runs, explored_runs, over_runs, published
 
 WFN, APOT, FLOAT = "WFN", METHODS["apot"], "Full precision"
 OF_PAPER = "APoT, as measured by the WFN paper"
-AS_PUBLISHED = {"entropy_as_published": "entropy", "unique_as_published": "unique"}
 COUNTED = ("entropy", "unique", "unique_no_bn", "unique_no_bn_first_last")
 MEASURED = ("top1", "drop", *COUNTED, *AS_PUBLISHED, "megabytes")
 PUBLISHED = ("top1", "entropy", "unique")
@@ -93,21 +92,15 @@ def settings() -> list[tuple[str, str]]:
 def measured(network: Network) -> pd.DataFrame:
     """One row for every setting with finished runs: means over seeds, standard deviations where there are several."""
     compared = compared_runs(network.baselines, network.fixed, network.quantised)
-    drops = compared["drop"].tolist()
-    rows = []
-    for run, drop in zip([*network.baselines, *network.fixed, *network.quantised], drops, strict=True):
-        delta, bits = run.settings.get("delta"), run.settings.get("bits")
-        method, setting = BASELINE, "float32"
-        if bits is not None:
-            method, setting = APOT, f"{bits} bit"
-        elif delta is not None:
-            method, setting = WFN, f"delta {delta:g}"
-        figures = {key: run.metrics[key] for key in MEASURED if key in run.metrics}
-        megabytes = run.metrics["packed_bytes"] / 1e6
-        own = {"method": method, "setting": setting, "seed": run.settings["seed"]}
-        rows.append(own | figures | {"drop": drop, "megabytes": megabytes})
-    frame = pd.DataFrame(rows, columns=["method", "setting", "seed", *MEASURED])
-    return over_runs(frame, ["method", "setting"], list(MEASURED))
+    named = compared.assign(setting=[_setting(row) for _, row in compared.iterrows()])
+    return over_runs(named, ["method", "setting"], list(MEASURED))
+
+
+def _setting(row: pd.Series) -> str:
+    """As published tables name it."""
+    if pd.notna(row["bits"]):
+        return f"{row['bits']:.0f} bit"
+    return f"delta {row['delta']:g}" if pd.notna(row["delta"]) else "float32"
 
 
 def _published(path: Path, network: Network) -> pd.DataFrame:

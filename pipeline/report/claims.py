@@ -246,7 +246,8 @@ def late_sums(run: Run) -> float:
 
 
 def _has_rounds(run: Run) -> bool:
-    return run.iterations is not None and len(run.iterations) > 1
+    assert run.iterations is not None
+    return len(run.iterations) > 1
 
 
 def _ends(run: Run) -> tuple[pd.Series, pd.Series]:

@@ -23,8 +23,8 @@ from pipeline.report.rounds import rounds
 from pipeline.report.style import Picture, render
 
 PAGE = "index.html"
-# Frames for a figure, not to be read as a table.
 NAMES = tables.METHODS | {FIXING: "WFN"}
+# Frames for a figure, not to be read as a table.
 DRAWN_ONLY = {"distribution", "moved", "rounds", "values"}
 
 

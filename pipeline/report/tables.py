@@ -102,7 +102,7 @@ def _measured(run: Run, baselines: Sequence[Run]) -> dict[str, Any]:
     metrics = run.metrics
     (own,) = (each for each in baselines if each.settings["seed"] == run.settings["seed"])
     return {
-        **{key: metrics[key] for key in MEASURED},
+        **{key: metrics.get(key) for key in MEASURED},
         "drop": round(metrics["top1"] - own.metrics["top1"], 6),
         "megabytes": metrics["packed_bytes"] / 1e6,
         "ratio": metrics["float_bytes"] / metrics["packed_bytes"],
@@ -137,7 +137,8 @@ def quantisers(compared: pd.DataFrame) -> pd.DataFrame:
 
 def _where_some_are_idle(table: pd.DataFrame) -> pd.DataFrame:
     """The table without the entropy of the weights that act, where all of them do."""
-    return table.drop(columns="entropy_acting") if table["entropy_acting"].equals(table["entropy"]) else table
+    acting = table.get("entropy_acting", pd.Series())
+    return table.drop(columns="entropy_acting") if acting.equals(table["entropy"]) else table
 
 
 def called(run: Run, main: Run) -> str:

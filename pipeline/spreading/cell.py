@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 # Of the machine or the engine that began this process, and not for a stage: Lightning would take Slurm's for its own.
 NOT_FOR_STAGES = ("RAY_", "SLURM_", "SBATCH_", "DVC_", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
+DVC_SAYS = "ERROR: failed to reproduce"  # which stage has failed, after that has said why
 # Runs a command, tells what it prints, and ends it once who has asked for it is gone, which closes the pipe to it.
 # Not before the end of what it prints: it may not die of words that nobody reads any more.
-DVC_SAYS = "ERROR: failed to reproduce"  # which stage has failed, after that has said why
 ATTACHED = """
 import os, signal, subprocess, sys, threading
 process = subprocess.Popen(

@@ -28,7 +28,7 @@ def make_baseline(stage: str, settings: Settings, fabric: Fabric, dataset: Datas
     check_classes(dataset, settings.model.outputs, trained=settings.trains_the_baseline)
     model, settings = starting_point(settings, quiet=not fabric.is_global_zero)
     check_runs(model, dataset.sample(2), settings.model)
-    layout = layer_table(model, dataset.sample(1))
+    layout = layer_table(model, dataset.sample(1).cpu())
     epochs = settings.pretrain.epochs if settings.trains_the_baseline else 0
     given = checkpoint_file(settings.model)
     inputs = [*own_files(settings), *([given] if given else [])]

@@ -13,8 +13,7 @@ import torch
 from wfn.cli.errors import InputError
 from wfn.cli.predicting import Network, predicted
 from wfn.cli.progress import counting
-from wfn.files.pictures import find_pictures
-from wfn.picture import LEFT_BEHIND
+from wfn.files.pictures import find_pictures, is_left_behind
 
 PARTS = ("validation", "valid", "val", "test")  # of a data set, the first that is there
 
@@ -61,7 +60,7 @@ def labelled_folders(data: Path, network: Network) -> tuple[dict[Path, int], str
     Raises InputError where neither is so, OSError where there is no such folder.
     """
     part = next((data / name for name in PARTS if (data / name).is_dir()), data)
-    folders = sorted(path for path in part.iterdir() if path.is_dir() and not _is_left_behind(path))
+    folders = sorted(path for path in part.iterdir() if path.is_dir() and not is_left_behind(Path(path.name)))
     classes, outputs = network.classes, network.outputs
     places = {_plain(name): place for place, name in enumerate(classes or ())}
     named = {_plain(folder.name): folder for folder in folders}
@@ -70,10 +69,6 @@ def labelled_folders(data: Path, network: Network) -> tuple[dict[Path, int], str
     if len(folders) == outputs:
         return dict(zip(folders, range(outputs), strict=True)), f"{part}: {outputs} classes, in order of the folders"
     raise InputError(f"{part}: {len(folders)} class folders; the network has {outputs} classes")
-
-
-def _is_left_behind(folder: Path) -> bool:
-    return folder.name.startswith(".") or folder.name.casefold() in LEFT_BEHIND
 
 
 def _plain(name: str) -> str:

@@ -38,7 +38,7 @@ def find_pictures(places: Iterable[Path]) -> list[Path]:
                 raise PictureError(f"{place}: no such file or folder")
             found.append(place)
             continue
-        inside = [path for path in sorted(place.rglob("*")) if not _is_left_behind(path.relative_to(place))]
+        inside = [path for path in sorted(place.rglob("*")) if not is_left_behind(path.relative_to(place))]
         pictures = [path for path in inside if path.suffix.lower() in endings() or _is_picture(path)]
         if not pictures:
             raise PictureError(f"{place}: a folder without pictures")
@@ -46,7 +46,8 @@ def find_pictures(places: Iterable[Path]) -> list[Path]:
     return found
 
 
-def _is_left_behind(path: Path) -> bool:
+def is_left_behind(path: Path) -> bool:
+    """Whether file managers, archivers or editors have left it, or the folder that it is in."""
     return any(part.startswith(".") or part.casefold() in LEFT_BEHIND for part in path.parts)
 
 

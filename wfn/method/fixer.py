@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -26,9 +26,16 @@ from wfn.method.rounds import FRACTIONS, Outcome, Round, plan
 # Of a gradient that the pull adds.
 STRONGEST = LARGEST / 8
 
-# Who watches an optimiser: the identities of the parameters that are fixed, and what removes the hooks.
-_WATCHED: WeakKeyDictionary[torch.optim.Optimizer, list[tuple[frozenset[int], list[RemovableHandle]]]]
-_WATCHED = WeakKeyDictionary()
+
+class _Watch(NamedTuple):
+    """A fixer that watches an optimiser: the identities of its parameters, its hooks, and its order of a step."""
+
+    identities: frozenset[int]
+    hooks: list[RemovableHandle]
+    order: StepOrder
+
+
+_WATCHED: WeakKeyDictionary[torch.optim.Optimizer, list[_Watch]] = WeakKeyDictionary()
 
 
 class WeightFixer:
@@ -144,17 +151,18 @@ class WeightFixer:
                 part.restore_()
             order.stepped()
 
-        handles = [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
-        _WATCHED.setdefault(optimizer, []).append((self._identities(), handles))
+        hooks = [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
+        _WATCHED.setdefault(optimizer, []).append(_Watch(self._identities(), hooks, order))
 
     def detach(self, optimizer: torch.optim.Optimizer) -> None:
         """Let an optimiser alone from now on: fixed weights move with its steps. Nothing happens where none watches."""
-        watching = _WATCHED.get(optimizer, [])
-        for identities, handles in watching[:]:
-            if identities & self._identities():
-                watching.remove((identities, handles))
-                for handle in handles:
-                    handle.remove()
+        ended = [watch for watch in _WATCHED.get(optimizer, []) if watch.identities & self._identities()]
+        for watch in ended:
+            _WATCHED[optimizer].remove(watch)
+            for hook in watch.hooks:
+                hook.remove()
+            if not any(watch.order is other.order for watching in _WATCHED.values() for other in watching):
+                watch.order.release()
 
     def _identities(self) -> frozenset[int]:
         return frozenset(id(part.parameter) for part in self._parts)
@@ -239,8 +247,10 @@ class WeightFixer:
 
     def _check_parameters(self) -> None:
         """Raise RuntimeError for a parameter in whose place the module has another one."""
-        now = dict(self._module.named_parameters(remove_duplicate=False)) if self._module is not None else {}
-        for part in self._parts if self._module is not None else ():
+        if self._module is None:
+            return
+        now = dict(self._module.named_parameters(remove_duplicate=False))
+        for part in self._parts:
             if now.get(part.name) is not part.parameter:
                 raise RuntimeError(
                     f"{part.name}: is another parameter than when the fixer was made (a layer was replaced, or weights "

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import OptState
+from torch.utils.hooks import RemovableHandle
 
 from wfn.method.processes import several_processes
 
@@ -24,6 +25,7 @@ class StepOrder:
 
     def __init__(self) -> None:
         self._parameters: dict[int, nn.Parameter] = {}
+        self._hooks: list[RemovableHandle] = []
         self._versions: dict[int, int] = {}
         self._waiting = False  # gradients have come that `pull_` has not seen
         # A GradScaler is met when it makes its first step; whether it has unscaled an optimiser is known from then on.
@@ -34,9 +36,16 @@ class StepOrder:
         for parameter in parameters:
             if id(parameter) not in self._parameters:
                 self._parameters[id(parameter)] = parameter
-                parameter.register_post_accumulate_grad_hook(self._arrived)
+                self._hooks.append(parameter.register_post_accumulate_grad_hook(self._arrived))
                 if late and parameter.grad is not None:
                     self._arrived(parameter)
+
+    def release(self) -> None:
+        """Watch none of them any more."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._parameters.clear()
 
     def _arrived(self, parameter: Tensor) -> None:
         self._waiting = True

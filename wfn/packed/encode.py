@@ -51,9 +51,10 @@ def pack(
     """
     # As a dict of its own: what makes a tensor at every access would let go of it before the others are compared.
     state = dict((model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else model_or_state).items())
+    named = _entries(state)
     model = model_or_state if isinstance(model_or_state, nn.Module) else state
     told = None if network is None else described(network, model)
-    entries, codebooks, tables, sections = _encoded(state)
+    entries, codebooks, tables, sections = _encoded(state, named)
     lengths = tuple((len(section), zlib.crc32(section)) for section in sections)
     header = Header(lengths, tuple(codebooks), tuple(tables), tuple(entries), told, dict(metadata or {}))
     return write(path, header, sections)
@@ -69,9 +70,10 @@ class _Tensor:
     counts: Counts
 
 
-def _encoded(state: Mapping[str, Tensor]) -> tuple[list[Entry], list[Codebook], list[int], list[bytes]]:
-    """Entries, codebooks, the codebook of each table, and all sections."""
-    entries = _entries(state)
+def _encoded(
+    state: Mapping[str, Tensor], entries: Sequence[Entry]
+) -> tuple[list[Entry], list[Codebook], list[int], list[bytes]]:
+    """Entries with their places, codebooks, the codebook of each table, and all sections."""
     tensors = []
     for entry in entries:
         if entry.same is None and entry.values:

@@ -27,8 +27,10 @@ ARGUMENTS = (
 # Lines of how a network describes itself that say what acts in training only.
 TRAINING_ONLY = re.compile(r"Dropout\w*|DropPath|Identity")
 ONLY_TRAINING = re.compile(rf"\s*\(\w+\): ({TRAINING_ONLY.pattern})\([^()]*\)")
-# Values of a module that say how it computes, not what.
-RUNTIME = re.compile(r"training|drop|inplace|checkpointing|fused|grad")
+# What is written otherwise of batch-norm that predicts the same.
+SAME = re.compile(r"momentum=[^,)]*, |Sync(?=BatchNorm)|(?<=BatchNorm)[123]d")
+# Values of a module that say how it computes, or trains, not what it predicts.
+RUNTIME = re.compile(r"training|drop|inplace|checkpointing|fused|grad|momentum")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 KEYS = ("timm", "arguments", "stem", "classes", "input")
 MAX_SIDE, MAX_PIXELS = 1 << 14, 1 << 24  # of a picture
@@ -136,14 +138,11 @@ def described(network: str | Mapping[str, Any], model: object) -> dict[str, Any]
     if not other and isinstance(model, nn.Module):
         other = _differs(model, built)
     if other:
-        given, needed = (
-            (f"network = {network!r}: by that name alone", "{'timm': ..., 'arguments': ..., 'input': ...}")
-            if isinstance(network, str)
-            else ("network: as it is described", "the arguments that it was built with")
-        )
+        by = f"network = {network!r}: by that name alone" if isinstance(network, str) else "network: as it is described"
         raise ValueError(
-            f"{given} it would be loaded as another network ({other}); needed: a model as timm builds it, or "
-            f"network={needed}"
+            f"{by} it would be loaded as another network ({other}); needed: a model as timm builds it, "
+            "network={'timm': ..., 'arguments': ..., 'input': ...} with what it was built with, or model.state_dict() "
+            "in place of a model that is another on purpose"
         )
     return checked
 
@@ -151,7 +150,8 @@ def described(network: str | Mapping[str, Any], model: object) -> dict[str, Any]
 def _differs(model: nn.Module, built: nn.Module) -> str | None:
     """In what a model differs from the network as it will be built; None where it does not, but for training."""
     own, theirs = (
-        [line for line in repr(each).splitlines() if not ONLY_TRAINING.fullmatch(line)] for each in (model, built)
+        [SAME.sub("", line) for line in repr(each).splitlines() if not ONLY_TRAINING.fullmatch(line)]
+        for each in (model, built)
     )
     lines = (f"{a.strip()} in place of {b.strip()}" for a, b in zip_longest(own, theirs, fillvalue="nothing") if a != b)
     pairs = zip(_acting(model), _acting(built), strict=False)
