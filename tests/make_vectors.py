@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from packed_parts import any_network
 from torch import Tensor
 
 import wfn
@@ -143,6 +144,7 @@ def held(state: dict[str, Tensor], arguments: dict) -> dict:
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for name, state, arguments in states():
-        wfn.pack(state, FOLDER / f"{name}.wfn", **arguments)
+        with any_network():
+            wfn.pack(state, FOLDER / f"{name}.wfn", **arguments)
         text = json.dumps(held(state, arguments), indent=1, ensure_ascii=False)
         (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from packed_parts import with_header
+from packed_parts import any_network
 from PIL import Image
 
 import wfn
@@ -30,10 +30,8 @@ def stored(state, network=None, **options):
 def claiming(state, network):
     """A file that says of these tensors that they are this network's, right or wrong."""
 
-    def claim(header, _):
-        header["network"] = network
-
-    return io.BytesIO(with_header(state, claim))
+    with any_network():
+        return stored(state, network)
 
 
 def run(settings, **metrics):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import browser_page
 from make_vectors import FOLDER, drawn, read
+from packed_parts import any_network
 from refused import refused
 
 import wfn
@@ -77,7 +78,8 @@ def state():
 def file(state, tmp_path):
     path = tmp_path / "small.wfn"
     network = {"timm": "resnet18", "arguments": {}, "classes": ["a", HOSTILE]}
-    wfn.pack(state, path, network=network, metadata={"top1": 93.25, "delta": 0.01, "alpha": 0.4, HOSTILE: HOSTILE})
+    with any_network():
+        wfn.pack(state, path, network=network, metadata={"top1": 93.25, "delta": 0.01, "alpha": 0.4, HOSTILE: HOSTILE})
     return path
 
 
