@@ -41,8 +41,10 @@ LONG = (
     *("test_resume.py", "test_readme_pictures.py", "test_new_method.py", "test_benchmarks.py", "test_long_run.py"),
     "test_mlflow_faults.py",
 )
-# Processes, compilers and installations: `make check` leaves them out, as it does those of the two other markers.
+# Processes, compilers, browsers, installations, and many networks: `make check` leaves them out, as it does those of the
+# two other markers.
 SLOW = (
+    *("test_families.py", "test_page.py", "test_numbers.py", "test_hostile.py", "test_side_by_side.py"),
     *("test_wheel.py", "test_library.py", "test_tracking.py", "test_format.py", "test_hub_packed.py"),
     *("test_packed_page.py", "test_served.py", "test_mlflow_server.py", "test_ui.py"),
 )
