@@ -41,7 +41,7 @@ LONG = (
     *("test_resume.py", "test_readme_pictures.py", "test_new_method.py", "test_benchmarks.py", "test_long_run.py"),
     "test_mlflow_faults.py",
 )
-# Processes, compilers, browsers, installations, and many networks: `make check` leaves them out, as it does those of the
+# Processes, compilers, browsers, installations, many networks: `make check` leaves them out, as it does those of the
 # two other markers.
 SLOW = (
     *("test_families.py", "test_page.py", "test_numbers.py", "test_hostile.py", "test_side_by_side.py"),
