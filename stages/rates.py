@@ -15,7 +15,7 @@ from pipeline.base.errors import DivergedError
 from pipeline.base.rates import FOLDER, Candidate, at_the_edge, candidates, chosen, together
 from pipeline.base.results import CARD, METRICS, read_json, to_csv, writable, write_files
 from pipeline.base.settings import load_settings
-from pipeline.comparing.task import find_method
+from pipeline.comparing.finding import find_method
 from pipeline.network.weights import checkpoint_file
 from pipeline.training.checkpoint import several_runs
 from pipeline.training.device import seed_torch

@@ -16,7 +16,7 @@ from clones import ROOT, edited
 from pipeline.ahead.forecast import PROVENANCE, Places, epochs_of, forecast
 from pipeline.ahead.obstacles import networks_of_timm, obstacles
 from pipeline.base.settings import Settings, load_settings
-from pipeline.methods import FOLDER, known_methods
+from pipeline.comparing.finding import FOLDER, known_methods
 from stages import check
 from stages.common import folders
 
@@ -218,7 +218,9 @@ def test_networks_are_read_off_timms_files():
 
 def test_a_method_without_its_package(settings, monkeypatch):
     monkeypatch.delitem(sys.modules, "coremltools", raising=False)
-    monkeypatch.setattr("pipeline.methods.find_spec", lambda name: None if name == "coremltools" else object())
+    monkeypatch.setattr(
+        "pipeline.comparing.finding.find_spec", lambda name: None if name == "coremltools" else object()
+    )
     chosen = settings.changed({"baselines.quantisers": {"x": {"method": "coreml_dkm", "bits": 4, "repeat": 0}}})
     line = (
         "baselines.quantisers.x.method = 'coreml_dkm': needs the package coremltools; "
@@ -241,7 +243,7 @@ def test_widths_are_read_off_a_methods_file(settings, monkeypatch, tmp_path, bit
     """Where they are computed, the stage itself sees."""
     shutil.copytree(FOLDER, tmp_path / "methods")
     (tmp_path / "methods" / "own.py").write_text(f"import math\n\nWIDTHS = range(9)\nBITS = {bits}\n")
-    monkeypatch.setattr("pipeline.methods.FOLDER", tmp_path / "methods")
+    monkeypatch.setattr("pipeline.comparing.finding.FOLDER", tmp_path / "methods")
     found = obstacles(settings.changed({"baselines.quantisers": {"x": {"method": "own", "repeat": 0, **chosen}}}), [])
     assert bool(found) == stops
 

@@ -19,7 +19,8 @@ from torch import nn
 import wfn
 from pipeline.base.errors import DivergedError, InputError
 from pipeline.base.settings import Quantiser
-from pipeline.comparing.task import Task, find_method
+from pipeline.comparing.finding import find_method
+from pipeline.comparing.task import Task
 from pipeline.data.memory import prepare
 from pipeline.fixing.rounds import fix_network
 from pipeline.measuring.codebooks import Quantised

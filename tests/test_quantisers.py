@@ -12,10 +12,11 @@ from torch import nn
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Quantiser
 from pipeline.comparing.fake_quantisation import weight_layers
+from pipeline.comparing.finding import find_method, known_methods
 from pipeline.comparing.palette import Palette, k_means, nearest
-from pipeline.comparing.task import Task, find_method
+from pipeline.comparing.task import Task
 from pipeline.measuring.evaluation import measure
-from pipeline.methods import apot, known_methods
+from pipeline.methods import apot
 from pipeline.methods.uniform import LearnedStep
 from pipeline.network.build import build
 from pipeline.network.weights import load_weights

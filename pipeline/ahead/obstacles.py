@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.base.errors import InputError
 from pipeline.base.results import in_clone
 from pipeline.base.settings import Model, Settings
-from pipeline.methods import check_method, known_methods
+from pipeline.comparing.finding import check_method, known_methods
 
 HUB = "hf-hub:"
 REGISTERED = re.compile(r"^@register_model\s*\ndef (\w+)\(", re.MULTILINE)

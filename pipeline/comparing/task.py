@@ -7,19 +7,15 @@ under `baselines.quantisers` in params.yaml asks for it by the module's name.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from pipeline import methods
-from pipeline.base.errors import InputError
 from pipeline.base.settings import Quantiser, Settings
 from pipeline.data.dataset import Dataset
-from pipeline.methods import check_method, check_width, needs
 from pipeline.training.loop import Plan, optimizer_for, train
 from pipeline.training.work import Work
 
@@ -118,21 +114,3 @@ class Task:
             after_step=after_step,
         )
         train(self.work, plan)
-
-
-def find_method(name: str, quantiser: Quantiser) -> Method:
-    """The method that `quantiser`, called `name` in params.yaml, asks for.
-
-    Raises InputError for an unknown method, a width that it does not know, or a package that it lacks.
-    """
-    key = f"baselines.quantisers.{name}"
-    check_method(name, quantiser)
-    try:
-        method = cast(Method, importlib.import_module(f"{methods.__name__}.{quantiser.method}"))
-    except ModuleNotFoundError as error:
-        raise needs(key, quantiser, str(error.name).partition(".")[0]) from error
-    missing = [part for part in ("BITS", "quantise") if not hasattr(method, part)]
-    if missing:
-        raise InputError(f"{key}.method = {quantiser.method!r}: its module lacks {missing[0]}")
-    check_width(name, quantiser, method.BITS)
-    return method

@@ -10,7 +10,8 @@ from lightning_fabric import Fabric
 
 from pipeline.base.results import CODEBOOKS, WEIGHTS
 from pipeline.base.settings import Quantiser, Settings
-from pipeline.comparing.task import Task, find_method
+from pipeline.comparing.finding import find_method
+from pipeline.comparing.task import Task
 from pipeline.data.dataset import Dataset
 from pipeline.measuring.evaluation import measure
 from pipeline.training.loop import EPOCH_COLUMNS
