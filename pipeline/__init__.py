@@ -1,8 +1,8 @@
 """Weight Fixing Networks reproduced: everything between a params file and a report.
 
 Imports run one way, from room to room in the order in which data flows: base, watching, data, network, training,
-measuring, then fixing beside comparing and methods, and report, which knows saved results only. The method itself is
-the library `wfn`, which knows nothing of this.
+measuring, fixing beside comparing and methods, packing, report, which knows saved results only; then ahead, paper and
+spreading, which have whole runs in view. The method itself is the library `wfn`, which knows nothing of this.
 """
 
 import os

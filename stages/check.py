@@ -7,7 +7,8 @@ from typer import Option
 from pipeline.ahead.forecast import Places, forecast
 from pipeline.ahead.obstacles import obstacles
 from pipeline.base.errors import InputError
-from pipeline.base.settings import load_settings, together
+from pipeline.base.naming import together
+from pipeline.base.settings import load_settings
 from pipeline.base.settings.reading import PROFILES
 from stages.common import folders
 from stages.common.cli import run

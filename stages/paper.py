@@ -10,8 +10,9 @@ from pipeline.ahead.forecast import Places
 from pipeline.ahead.obstacles import obstacles
 from pipeline.ahead.turn import take_turn
 from pipeline.base.errors import InputError
+from pipeline.base.naming import together
 from pipeline.base.results import CARD, read_json, writable, write_files
-from pipeline.base.settings import Settings, together
+from pipeline.base.settings import Settings
 from pipeline.base.settings.plain_yaml import read_yaml
 from pipeline.base.settings.reading import PARAMS_FILE
 from pipeline.packing.names import packed_name

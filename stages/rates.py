@@ -16,7 +16,6 @@ from pipeline.base.rates import FOLDER, Candidate, at_the_edge, candidates, chos
 from pipeline.base.results import CARD, METRICS, read_json, to_csv, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.comparing.finding import find_method
-from pipeline.network.weights import checkpoint_file
 from pipeline.training.checkpoint import several_runs
 from pipeline.training.device import seed_torch
 from stages.common.baseline import make_baseline
@@ -24,7 +23,7 @@ from stages.common.cli import Out, Runs, run
 from stages.common.fixed import make_fixed
 from stages.common.folders import DATA, RUNS, Places
 from stages.common.quantised import Named, make_quantised
-from stages.common.work import device_and_data, own_files
+from stages.common.work import device_and_data, files_of_baseline
 
 
 def rates(
@@ -45,8 +44,7 @@ def rates(
     dataset = dataset.held_out(settings.rates.validation_share, settings.seed)
     decides = settings.model_dump(mode="json") | {"method": method}
     rows = []
-    given = checkpoint_file(settings.model)
-    inputs = [data / CARD, *own_files(settings), *([given] if given else [])]
+    inputs = [data / CARD, *files_of_baseline(settings)]
     with several_runs(fabric, out, decides, inputs) as made:
         baseline = made.make(
             "baseline",

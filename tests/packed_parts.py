@@ -15,7 +15,7 @@ from torch import Tensor
 
 import wfn
 from wfn.packed.file import HEADER_AT, MAGIC, PREFIX
-from wfn.packed.networks import check
+from wfn.packed.network.allowed import check
 
 
 def parts_of(content: bytes) -> tuple[dict[str, Any], list[bytes]]:

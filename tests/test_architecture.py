@@ -88,7 +88,7 @@ def test_the_library_imports_nothing_of_the_pipeline():
     """What only some of it needs is named here; that `import wfn` does without is tested with the wheel."""
     everywhere = {"torch", "numpy", "numba", "llvmlite"}  # llvmlite is a part of numba
     extras = {
-        "wfn.packed.networks": {"timm", "torchvision"},
+        "wfn.packed.network": {"timm", "torchvision"},
         "wfn.picture": {"PIL"},
         "wfn.packed.download": {"huggingface_hub"},
         "wfn.files": {"PIL", "safetensors"},

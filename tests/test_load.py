@@ -16,7 +16,8 @@ from pipeline.data.recipes import input_settings, transforms
 from pipeline.network.build import build
 from pipeline.packing.network import network_of, picture_of
 from wfn.packed.errors import PackedError
-from wfn.packed.networks import check, transform
+from wfn.packed.network.allowed import check
+from wfn.packed.network.loading import transform
 
 CARD = {"mean": [0.1], "std": [0.3], "class_names": [str(i) for i in range(10)]}
 

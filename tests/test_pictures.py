@@ -18,6 +18,7 @@ from PIL import Image, ImageCms, ImageFile
 
 import wfn.picture
 from pipeline.base.errors import InputError
+from pipeline.base.naming import shown as printable
 from pipeline.base.settings import Data
 from pipeline.data import memory, streaming
 from pipeline.data.dataset import shown
@@ -25,7 +26,6 @@ from pipeline.data.examples import find_examples, sheet
 from pipeline.data.images import Images, read_image
 from pipeline.data.recipes import input_settings
 from pipeline.data.sources.find import find_source
-from pipeline.data.sources.naming import shown as printable
 from pipeline.data.sources.source import Files
 from stages.data import data as data_stage
 from stages.pretrain import pretrain

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from wfn.method.centres import candidate_centres
-from wfn.method.regulariser import CHUNK, Regulariser
+from wfn.method.pull_lookup import anywhere, columns_of
+from wfn.method.regulariser import Regulariser
+from wfn.method.threads import CHUNK
 
 ZERO_THRESHOLD = 2**-7
 
@@ -53,7 +55,7 @@ def test_same_on_the_path_for_other_devices():
     weights = log_uniform_weights(50_000, torch.Generator().manual_seed(2))
     regulariser = Regulariser(candidate_centres(0.01, 4, ZERO_THRESHOLD, 4.0), zero_threshold=ZERO_THRESHOLD)
     loss, grad = regulariser.loss_and_grad(weights)
-    each_loss, each_slope = regulariser._evaluate(weights)
+    each_loss, each_slope = anywhere(weights, regulariser._table, columns_of(regulariser._table, weights.device))
     torch.testing.assert_close(each_loss.mean(), loss)
     torch.testing.assert_close(each_slope / len(weights), grad)
 
@@ -128,7 +130,7 @@ def test_centres_and_thresholds_of_any_size(centres, distance, zero_threshold):
     assert float(total) == pytest.approx(exact_loss * len(weights), rel=1e-4, abs=1e-30)
     exact = exact_grad * len(weights)
     assert np.linalg.norm(out.numpy() - exact) <= 1e-3 * np.linalg.norm(exact) + 1e-6
-    losses, slopes = regulariser._evaluate(weights)
+    losses, slopes = anywhere(weights, regulariser._table, columns_of(regulariser._table, weights.device))
     torch.testing.assert_close(losses.double().sum(), total, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(slopes, out)
 

@@ -14,7 +14,7 @@ EDITS = {
     "wfn/method/parameters.py": TRAINING,
     "wfn/stem.py": {*TRAINING, *PACKED},
     "wfn/packed/encode.py": PACKED,
-    "wfn/picture.py": {*TRAINING, "data", *PACKED},
+    "wfn/picture.py": {*TRAINING, "data"},
     "wfn/files/tensors/read.py": TRAINING,
     "wfn/files/writing.py": set(),
     "wfn/export/onnx.py": set(),

@@ -12,7 +12,7 @@ from wfn.method.regulariser import Regulariser
 from wfn.method.rounds import delta_schedule
 from wfn.packed.decode import inspect, unpack
 from wfn.packed.encode import pack
-from wfn.packed.networks import load
+from wfn.packed.network.loading import load
 
 __version__ = "0.3.0"
 __all__ = [

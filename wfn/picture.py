@@ -5,6 +5,7 @@ The library and the pipeline read every picture here, so that a network sees one
 
 from __future__ import annotations
 
+import unicodedata
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -53,6 +54,16 @@ BEGINNINGS = (
     (b"<!doctype html", "an HTML page"),
     (b"<html", "an HTML page"),
 )
+
+
+def is_left_behind(name: str) -> bool:
+    """Whether file managers, archivers or editors have left a file or folder of that name."""
+    return name.startswith(".") or name.casefold() in LEFT_BEHIND
+
+
+def plain_name(name: str) -> str:
+    """The name of a class as it is compared: without spaces around it, in one spelling of its letters (NFC)."""
+    return unicodedata.normalize("NFC", name.strip())
 
 
 class Plain(NamedTuple):

@@ -40,7 +40,7 @@ def forecast(settings: Settings, stages: Sequence[str], places: Places) -> list[
 
 
 def epochs_of(settings: Settings, stages: Sequence[str]) -> dict[str, int]:
-    """Epochs of training in every stage of dvc.yaml that makes the networks `stages`; `explore` makes many of them."""
+    """Epochs of training in every stage of dvc.yaml. stages: `stage@cell`, one a network; `explore` makes many."""
     trained = settings.explore_baselines()
     explored = settings.explored() | trained
     found: Counter[str] = Counter()
@@ -138,13 +138,13 @@ def seconds_of(settings: Settings, epochs: Mapping[str, int], report: Path) -> d
 
 
 def _pace(stage: str, settings: Settings) -> tuple[str, str]:
-    """Stages of which this is the same work as fast as each other."""
+    """What stages share whose epochs take equally long."""
     kind = _kind(stage)
     return kind, settings.for_quantiser(stage.partition("@")[2])[1].method if kind == "quantise" else ""
 
 
 def expected_seconds(settings: Settings, stages: Sequence[str], report: Path) -> dict[str, float]:
-    """The same for every stage that makes the networks `stages`; empty where nothing is known."""
+    """Seconds, as `seconds_of` says, of every stage that makes the networks `stages`; empty where nothing is known."""
     return seconds_of(settings, epochs_of(settings, stages), report) or {}
 
 

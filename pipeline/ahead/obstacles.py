@@ -10,10 +10,9 @@ from pathlib import Path
 
 from pipeline.base.errors import InputError
 from pipeline.base.results import in_clone
-from pipeline.base.settings import Model, Settings
+from pipeline.base.settings import HUB, Model, Settings
 from pipeline.comparing.finding import check_method, known_methods
 
-HUB = "hf-hub:"
 REGISTERED = re.compile(r"^@register_model\s*\ndef (\w+)\(", re.MULTILINE)
 RENAMED = re.compile(r"register_model_deprecations\(__name__, \{(.*?)\}\)", re.DOTALL)
 

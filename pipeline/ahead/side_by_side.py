@@ -70,7 +70,7 @@ def out_of_date() -> dict[str, set[str]]:
 
 
 def width(needs: Mapping[str, set[str]]) -> int:
-    """How many of these stages can be made at the same time at one point at least; 1 for a chain, 0 for none."""
+    """The most of these stages that are ready at the same time: 1 for a chain, 0 for none."""
     order, most = TopologicalSorter(needs), 0
     order.prepare()
     while ready := order.get_ready():

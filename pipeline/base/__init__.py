@@ -1,1 +1,1 @@
-"""What everything else stands on: settings, the files of a run, what is counted of weights. NumPy and pydantic only."""
+"""What everything else stands on: settings, the files of a run, what is counted of weights. No torch."""

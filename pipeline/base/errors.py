@@ -17,7 +17,7 @@ def asked_to_stop(error: BaseException) -> BaseException | None:
 
 def first_line(error: Exception) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def one_line(error: BaseException) -> str:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from pipeline.base.errors import InputError
+from pipeline.base.naming import several, shown
 from pipeline.base.settings import Data
 from pipeline.data.sources.find import find_source
-from pipeline.data.sources.naming import several, shown
 from pipeline.data.sources.source import Labels, Parts, Source
 
 # Of the training images, what the authors of WFN train on; the rest they set aside.

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pipeline.base.errors import InputError
-from pipeline.base.settings import Data, together
+from pipeline.base.naming import together
+from pipeline.base.settings import Data
 from pipeline.data.sources.source import Labels, Source
 from pipeline.watching.progress import Steps
 from wfn.picture import plain, said

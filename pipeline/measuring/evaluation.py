@@ -15,6 +15,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.measuring.codebooks import Quantised
 from pipeline.network.layout import acting_weights
 from pipeline.network.parameters import buffer_bytes, layers
+from pipeline.network.predicting import predicting
 from pipeline.training.device import equalise_buffers_, share_of, summed, unwrapped
 
 BATCH = 500
@@ -35,16 +36,13 @@ def evaluate(fabric: Fabric, network: nn.Module, dataset: Dataset) -> Accuracy:
     """
     model = unwrapped(network)
     equalise_buffers_(fabric, model)
-    was_training = model.training
-    model.eval()
     # Images that are right within the first, within the first five, all, and those whose outputs are no numbers.
     seen = torch.zeros(4, dtype=torch.float64)
-    with torch.inference_mode(), fabric.autocast():
+    with predicting(model), fabric.autocast():
         for batch in dataset.test_batches(BATCH, share_of(fabric)):
             logits, labels = model(batch.pixels).float().cpu(), batch.labels.cpu()
             bad = int((~logits.isfinite()).any(1).sum())
             seen += torch.tensor([*hits(logits, labels), len(labels), bad])
-    model.train(was_training)
     top1, top5, images, bad = summed(fabric, seen).tolist()
     if bad:
         raise DivergedError(

@@ -25,6 +25,7 @@ from pipeline.comparing.fake_quantisation import (
     weight_layers,
 )
 from pipeline.comparing.task import Outcome, Task
+from pipeline.network.predicting import predicting
 
 BITS = range(2, 6)
 PROGRESSIVE_START = 4  # narrower networks start from this width, one bit at a time
@@ -200,8 +201,7 @@ def _attach_to_inputs(task: Task, layers: list[WeightLayer], recipe: str) -> lis
         for layer in layers
     ]
     images = task.dataset.sample(task.settings.quantise.batch_size)
-    task.model.eval()
-    with torch.inference_mode():
+    with predicting(task.model):
         task.model(images)
     for watch in watches:
         watch.remove()

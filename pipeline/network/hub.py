@@ -11,7 +11,6 @@ from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalE
 
 from pipeline.base.errors import InputError, first_line
 
-HUB = "hf-hub:"
 # Tensors without programs first.
 FILES = ("model.safetensors", "pytorch_model.bin")
 SHA256 = re.compile(r"[0-9a-f]{64}")

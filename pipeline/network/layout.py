@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.network.parameters import layers
+from pipeline.network.predicting import predicting
 from pipeline.network.small_maps import SmallMapConv2d
 
 ROLES = ("batch_norm", "downsample", "first", "last")
@@ -21,8 +21,8 @@ def layer_table(network: nn.Module, image: Tensor) -> pd.DataFrame:
     """One row per parameter, in the network's order: its name, number of weights, uses, and whether it has each role.
 
     uses: how many results of one forward pass of `image` [1, C, H, W] each of its weights enters: the positions of a
-    convolution's output, one for a linear layer behind the pooling, one for what is not called as
-    a module of its own. idle: how many of the weights meet nothing but padding, and so cannot act on any result.
+    convolution's output, one for a linear layer behind the pooling, one for what is not called as a module of its own.
+    idle: how many of the weights meet nothing but padding, and so cannot act on any result.
     """
     uses, acting = _watched(network, image)
     rows = []
@@ -40,7 +40,7 @@ def layer_table(network: nn.Module, image: Tensor) -> pd.DataFrame:
 
 
 def acting_weights(network: nn.Module, image: Tensor) -> dict[str, NDArray[np.bool_]]:
-    """Of weights some of which may meet nothing but padding: which do not [n], flattened, by the parameter's name.
+    """Which weights [n] act on some output, by the parameter's name, where some may meet nothing but padding.
 
     image: as `layer_table` takes it. What has no name here acts as a whole.
     """
@@ -73,11 +73,8 @@ def _watched(network: nn.Module, image: Tensor) -> tuple[Counter[str], dict[str,
         weight = module._parameters.get("weight")
         if weight is not None:
             hooks.append(module.register_forward_hook(watch(name, max(1, weight.shape[0] if weight.ndim else 1))))
-    was_training = network.training
-    network.eval()
-    with torch.inference_mode():
+    with predicting(network):
         network.forward(image)  # not its call, which may be a compiled one: that would be traced with these hooks
-    network.train(was_training)
     for hook in hooks:
         hook.remove()
     return found, acting

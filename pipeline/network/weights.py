@@ -10,9 +10,9 @@ from torch import nn
 
 from pipeline.base.errors import InputError
 from pipeline.base.results import in_clone
-from pipeline.base.settings import Model, Settings
+from pipeline.base.settings import HUB, Model, Settings
 from pipeline.network.checkpoint import fit
-from pipeline.network.hub import HUB, fetch
+from pipeline.network.hub import fetch
 from pipeline.network.values import check_values
 from wfn.files.tensors.errors import TensorError, listed
 from wfn.files.tensors.read import read_tensors

@@ -11,7 +11,7 @@ import timm
 from pipeline.base.results import Run
 from pipeline.base.settings import Data, Model
 from pipeline.data.recipes import AUTHORS_SQUASHED, input_settings
-from wfn.packed.networks import ARGUMENTS
+from wfn.packed.network.allowed import ARGUMENTS
 
 # Of metrics.json and settings.json, what a person who is given the file alone wants to know.
 METRICS = ("top1", "top5", "parameters", "unique", "entropy", "activation_bits")

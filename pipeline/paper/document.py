@@ -92,7 +92,7 @@ def _with_mark(heading: str, plan: Plan) -> str:
 
 def _section(heading: str, networks: Sequence[Network], name: str, frame: pd.DataFrame) -> Section:
     if not len(frame):
-        return Section(heading, NOTES[name], Listing(NOT_YET.text))
+        return Section(heading, NOTES[name], Listing(NOT_YET))
     numbers = {f"{name}.csv": to_csv(frame)}
     sources: list[str] = []
     if name.startswith("table"):
@@ -117,7 +117,7 @@ def _cards(networks: Sequence[Network], frames: dict[str, pd.DataFrame], heading
     done, there = (sum(each.page is not None for each in networks), sum(len(each.runs) for each in networks))
     first, found = frames["table-1"], frames["claims"]
     differences = pd.to_numeric(first.loc[first["method"] == WFN, "difference"].map(str), errors="coerce").dropna()
-    near = f"{differences.min():+.2f} to {differences.max():+.2f} points" if len(differences) else NOT_YET.text
+    near = f"{differences.min():+.2f} to {differences.max():+.2f} points" if len(differences) else NOT_YET
     counts = tally(found) if len(found) else Tally(0, 0, 0)
     return [
         Card("What is measured?", f"{done} of {len(networks)} networks", f"{there} results.", headings["work"]),

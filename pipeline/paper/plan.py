@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import InputError
+from pipeline.base.naming import several
 from pipeline.base.settings import Settings
 from pipeline.base.settings.problems import checked
 from pipeline.report.claims import APOT_BITS
@@ -94,8 +95,7 @@ def classes_of(imagenet: Path | None) -> tuple[Path, list[str]]:
             raise InputError(f"IMAGENET = {imagenet}: {part} has no folder in it; allowed: {allowed}")
     alone = sorted(parts[TRAIN] ^ parts[VAL])
     if alone:
-        some = f"{', '.join(alone[:3])}{', ...' * (len(alone) > 3)}"
-        raise InputError(f"IMAGENET = {imagenet}: only {TRAIN} or only {VAL} has {some}; allowed: {allowed}")
+        raise InputError(f"IMAGENET = {imagenet}: only {TRAIN} or only {VAL} has {several(alone)}; allowed: {allowed}")
     return root, sorted(parts[TRAIN])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +31,9 @@ TABLE_2 = (
 IMAGES = "Images a class"
 
 
-@dataclass(frozen=True)
-class Reason:
-    """Why a cell has no figure; in place of one, whatever format its column has."""
-
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __format__(self, form: str) -> str:
-        return self.text
-
-
-NOT_YET, NOT_HERE, NOT_PUBLISHED = Reason("not measured yet"), Reason(UNMEASURED), Reason("not published")
-NOT_SO_FAR = Reason("not measured so far")  # of what may not be run at all
+# Why a cell has no figure.
+NOT_YET, NOT_HERE, NOT_PUBLISHED = "not measured yet", UNMEASURED, "not published"
+NOT_SO_FAR = "not measured so far"  # of what may not be run at all
 
 
 def table_1(networks: Sequence[Network], published_file: Path) -> pd.DataFrame:
@@ -118,7 +105,7 @@ def _named(network: Network, method: str, setting: str) -> dict[str, Any]:
     return {"model": network.name, "method": method, "setting": setting}
 
 
-def _beside(ours: dict[str, Any], theirs: dict[str, Any], without: Reason) -> dict[str, Any]:
+def _beside(ours: dict[str, Any], theirs: dict[str, Any], without: str) -> dict[str, Any]:
     """What was measured, or `without` it the reason, and what was published; the difference where there are both."""
     if not ours:
         difference: Any = without
@@ -149,7 +136,7 @@ def claims_of(network: Network) -> pd.DataFrame:
     main = [run for run in network.fixed if run.settings["delta"] == settings.delta]
     found = claims(settings, compared, main, explored_runs([], [], {}), network.test_images)
     why = NOT_SO_FAR if network.missing else NOT_HERE
-    found["verdict"] = found["verdict"].replace(UNMEASURED, why.text)
+    found["verdict"] = found["verdict"].replace(UNMEASURED, why)
     nothing = found["runs"] == 0
     found["measured"] = found["measured"].astype(object).mask(nothing, why)
     found.insert(0, "model", network.name)
@@ -163,7 +150,7 @@ def work(networks: Sequence[Network]) -> pd.DataFrame:
         for stage, run in network.runs.items():
             speed = run.images_per_second
             took = {"seconds": run.seconds, "images_per_second": NOT_HERE if speed is None else speed}
-            rows.append({"model": network.name, "Result of stage": stage} | took)
+            rows.append({"model": network.name, "Result of stage": stage, **took})
         rows += [
             {"model": network.name, "Result of stage": stage, "seconds": NOT_YET, "images_per_second": NOT_YET}
             for stage in network.missing or (() if network.runs else ("all",))

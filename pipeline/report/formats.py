@@ -29,7 +29,7 @@ class Table:
 
 
 def shown(frame: pd.DataFrame) -> list[str]:
-    """The columns that are shown: a spread stands in the column whose it is."""
+    """The columns that are shown: a `*_spread` is printed inside the column that it belongs to."""
     return [name for name in map(str, frame.columns) if name.removesuffix(SPREAD) not in set(frame.columns) - {name}]
 
 
@@ -41,7 +41,8 @@ def texts(frame: pd.DataFrame) -> pd.DataFrame:
 def _texts(frame: pd.DataFrame, name: str) -> list[str]:
     spread = f"{name}{SPREAD}"
     words = frame[name].map({True: "yes", False: "no"}) if pd.api.types.is_bool_dtype(frame[name]) else frame[name]
-    cells = ["" if pd.isna(value) else column(name).form.format(value) for value in words]
+    form = column(name).form.format
+    cells = ["" if pd.isna(value) else value if isinstance(value, str) else form(value) for value in words]
     if spread not in frame:
         return cells
     beside = ["" if pd.isna(value) else f" ± {column(spread).form.format(value)}" for value in frame[spread]]

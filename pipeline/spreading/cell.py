@@ -85,7 +85,7 @@ class News(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """entry: the stage's of dvc.lock, if it is made; error: else why not. refused: whether none can be made there."""
+    """entry: the stage's in dvc.lock if it was made; error: else why not. refused: if that machine can make none."""
 
     stage: str
     entry: Any = None

@@ -22,7 +22,7 @@ from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.ahead.side_by_side import MEMORY
-from pipeline.base.errors import InputError
+from pipeline.base.errors import InputError, first_line
 from pipeline.base.settings import Settings
 from pipeline.spreading import cell as on_the_worker
 from pipeline.spreading.cell import Cell, News, Outcome, Source, differences, work
@@ -64,7 +64,7 @@ class OnRay:
         try:
             ray.init(**place, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"--address {address}: {_line(error)}") from None
+            raise InputError(f"--address {address}: {first_line(error)}") from None
         self._machines = [each for each in ray.nodes() if each["Alive"] and each["Resources"].get("CPU")]
         resources = [each["Resources"] for each in self._machines]
         needs = needs_of(settings, gpus=any("GPU" in each for each in resources))
@@ -112,14 +112,14 @@ class OnRay:
         try:
             return [*self._queue.get_nowait_batch(self._queue.qsize()), *outcomes]
         except RayError as error:
-            raise InputError(f"Ray has lost its queue of news: {_line(error)}; the same command goes on") from None
+            raise InputError(f"Ray has lost its queue of news: {first_line(error)}; the same command goes on") from None
 
     def _outcome(self, task: Any) -> Outcome:
         stage = self._tasks.pop(task)
         try:
             return ray.get(task)
         except RayError as error:
-            return Outcome(stage, error=_line(error))
+            return Outcome(stage, error=first_line(error))
 
     @_apart
     def stop(self) -> None:
@@ -144,8 +144,3 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), PATIENCE).close()
     except (OSError, OverflowError) as error:
         raise InputError(f"--address {address}: nothing answers there ({error}); is it Ray's head?") from None
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error, some of which have none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.base.errors import InputError
+from pipeline.base.naming import several
 from pipeline.spreading.cell import Cell, Source, python, release
 from pipeline.watching.place import VARIABLE, place
 
@@ -26,8 +27,7 @@ def check_committed() -> str:
     lines = _git("status", "--porcelain", "--", ".", *RESULTS).splitlines()
     changed = [line[3:] for line in lines if line[:2] != "??" or line[3:].startswith(CODE)]
     if changed:
-        names = ", ".join([*changed[:5], *(["..."] if len(changed) > 5 else [])])
-        raise InputError(f"{names}: not committed; workers have commits only")
+        raise InputError(f"{several(changed)}: not committed; workers have commits only")
     return _git("rev-parse", "HEAD")
 
 

@@ -24,12 +24,12 @@ from pipeline.training.allocator import keep_freed_memory
 
 
 def seed_torch(fabric: Fabric, seed: int) -> None:
-    """Seed torch's own random state (dropout and the like draw from it), in every process otherwise."""
+    """Seed torch's own random state (dropout and the like draw from it), with another seed in every process."""
     torch.manual_seed(seed + fabric.global_rank)
 
 
 def seed_epoch(fabric: Fabric, seed: int, epoch: int) -> None:
-    """With several processes, seed torch's own random state anew for an epoch, in every process otherwise.
+    """With several processes, seed torch's own random state anew for an epoch, each with a seed of its own.
 
     A checkpoint holds the first one's state alone; so all go on after a break as they would have without it.
     """

@@ -65,8 +65,8 @@ class Logged:
 class Store:
     """MLflow at the place that the environment names.
 
-    patience: seconds that a call may take, or to wait for a lock. in_all: where the store is a server, that all calls
-    together may take, besides a share of a long training.
+    patience: seconds that a call may take, or to wait for a lock. in_all: whether, where the store is a server, all
+    calls together may take no longer, besides a share of a long training.
     """
 
     def __init__(self, patience: float, in_all: bool) -> None:

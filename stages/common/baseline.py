@@ -16,11 +16,11 @@ from pipeline.network.build import build, check_head
 from pipeline.network.hub import NotDownloadedError
 from pipeline.network.layout import layer_table
 from pipeline.network.trial import check_runs
-from pipeline.network.weights import checkpoint_file, load_checkpoint
+from pipeline.network.weights import load_checkpoint
 from pipeline.training import loop
 from pipeline.training.work import Job, at_work
 from stages.common.folders import Places
-from stages.common.work import Result, own_files, write_run
+from stages.common.work import Result, files_of_baseline, write_run
 
 
 def make_baseline(stage: str, settings: Settings, fabric: Fabric, dataset: Dataset, places: Places) -> None:
@@ -30,9 +30,8 @@ def make_baseline(stage: str, settings: Settings, fabric: Fabric, dataset: Datas
     check_runs(model, dataset.sample(2), settings.model)
     layout = layer_table(model, dataset.sample(1).cpu())
     epochs = settings.pretrain.epochs if settings.trains_the_baseline else 0
-    given = checkpoint_file(settings.model)
-    inputs = [*own_files(settings), *([given] if given else [])]
-    job = Job(stage, settings.of_baseline(), inputs, epochs, settings.pretrain.batch_size)
+    batch_size = settings.pretrain.batch_size
+    job = Job(stage, settings.of_baseline(), files_of_baseline(settings), epochs, batch_size)
 
     with at_work(fabric, model, dataset, settings, job) as work:
         rows = pd.DataFrame(loop.pretrain(work) if epochs else [], columns=list(loop.EPOCH_COLUMNS))
@@ -46,7 +45,7 @@ def starting_point(settings: Settings, *, quiet: bool = False) -> tuple[nn.Modul
 
     What was taken of a checkpoint is said on the standard error, unless `quiet`.
 
-    Where the weights cannot be downloaded and the profile says to train then, those settings name no weights.
+    Where they cannot be downloaded and pretrain.if_unreachable is `train`, the settings name no weights any more.
     """
     check_head(settings)
     try:

@@ -28,7 +28,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.data.module import module_file, register_networks
 from pipeline.data.recipes import input_settings
 from pipeline.network.build import build
-from pipeline.network.weights import load_weights, weight_bytes
+from pipeline.network.weights import checkpoint_file, load_weights, weight_bytes
 from pipeline.training.device import launch
 from pipeline.training.machine import machine
 from pipeline.training.work import Work
@@ -59,6 +59,12 @@ def own_files(settings: Settings) -> list[Path]:
     """Files of the person's own that decide a network beside the settings: another content is another piece of work."""
     path = module_file(settings.model)
     return [] if path is None else [path]
+
+
+def files_of_baseline(settings: Settings) -> list[Path]:
+    """Those that decide a baseline network: the given weights, too."""
+    given = checkpoint_file(settings.model)
+    return [*own_files(settings), *([given] if given else [])]
 
 
 class Result(NamedTuple):

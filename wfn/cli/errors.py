@@ -32,7 +32,7 @@ def say(message: object) -> None:
 
 
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """The command, its errors as above."""
+    """A command whose errors that a person can mend are one line on standard error, with exit code 2."""
 
     @functools.wraps(command)
     def run(*arguments: P.args, **options: P.kwargs) -> None:

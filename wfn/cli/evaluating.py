@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ import torch
 from wfn.cli.errors import InputError
 from wfn.cli.predicting import Network, predicted
 from wfn.cli.progress import counting
-from wfn.files.pictures import find_pictures, is_left_behind
+from wfn.files.pictures import find_pictures
+from wfn.picture import is_left_behind, plain_name
 
 PARTS = ("validation", "valid", "val", "test")  # of a data set, the first that is there
 
@@ -60,17 +60,12 @@ def labelled_folders(data: Path, network: Network) -> tuple[dict[Path, int], str
     Raises InputError where neither is so, OSError where there is no such folder.
     """
     part = next((data / name for name in PARTS if (data / name).is_dir()), data)
-    folders = sorted(path for path in part.iterdir() if path.is_dir() and not is_left_behind(Path(path.name)))
+    folders = sorted(path for path in part.iterdir() if path.is_dir() and not is_left_behind(path.name))
     classes, outputs = network.classes, network.outputs
-    places = {_plain(name): place for place, name in enumerate(classes or ())}
-    named = {_plain(folder.name): folder for folder in folders}
+    places = {plain_name(name): place for place, name in enumerate(classes or ())}
+    named = {plain_name(folder.name): folder for folder in folders}
     if classes is not None and named.keys() == places.keys() and len(named) == len(folders) == outputs:
         return {folder: places[name] for name, folder in named.items()}, f"{part}: {outputs} classes, by their names"
     if len(folders) == outputs:
         return dict(zip(folders, range(outputs), strict=True)), f"{part}: {outputs} classes, in order of the folders"
     raise InputError(f"{part}: {len(folders)} class folders; the network has {outputs} classes")
-
-
-def _plain(name: str) -> str:
-    """A name as it is compared: without spaces around it, and in one spelling of its letters."""
-    return unicodedata.normalize("NFC", name.strip())

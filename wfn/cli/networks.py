@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from wfn.cli.errors import InputError
-from wfn.packed.networks import described, unfit
+from wfn.packed.network.building import unfit
+from wfn.packed.network.describing import described
 
 
 def described_network(name: str | None, state: Mapping[str, Tensor], classes: Path | None) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wfn.picture import LEFT_BEHIND, endings, open_picture, plain_picture, said
+from wfn.picture import endings, is_left_behind, open_picture, plain_picture, said
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,17 +38,14 @@ def find_pictures(places: Iterable[Path]) -> list[Path]:
                 raise PictureError(f"{place}: no such file or folder")
             found.append(place)
             continue
-        inside = [path for path in sorted(place.rglob("*")) if not is_left_behind(path.relative_to(place))]
+        inside = [
+            path for path in sorted(place.rglob("*")) if not any(map(is_left_behind, path.relative_to(place).parts))
+        ]
         pictures = [path for path in inside if path.suffix.lower() in endings() or _is_picture(path)]
         if not pictures:
             raise PictureError(f"{place}: a folder without pictures")
         found += pictures
     return found
-
-
-def is_left_behind(path: Path) -> bool:
-    """Whether file managers, archivers or editors have left it, or the folder that it is in."""
-    return any(part.startswith(".") or part.casefold() in LEFT_BEHIND for part in path.parts)
 
 
 def _is_picture(path: Path) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wfn.packed.decode import Contents
-from wfn.packed.networks import check
+from wfn.packed.network.allowed import check
 
 # Of a packed file's metadata, what this project writes, and how the page puts it.
 SAID = {

@@ -1,4 +1,4 @@
-"""Candidate centres: additive powers of two that cover a range of weights (method, section "Candidate centres").
+"""Candidate centres: additive powers of two that cover a range of weights (method, section 5).
 
 A centre is a sum of a few signed powers of two, so that multiplying by it takes shifts and adds only.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,12 @@ FLOAT32_SPAN = 23
 LARGEST = float(np.finfo(np.float32).max)
 # More rungs are no small set of values, and the arrays of a single step would fill the memory.
 MOST_RUNGS = 1 << 22
+
+
+def check_distance(distance: str) -> None:
+    """Raise ValueError for a word that is not a `Distance`."""
+    if distance not in get_args(Distance):
+        raise ValueError(f"distance = {distance!r}: must be 'relative' or 'euclidean'")
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""One clustering pass: the greedy choice of shared values (method, section "Minimalist clustering"), exact and fast.
+"""One clustering pass: the greedy choice of shared values (method, section 6), exact and fast.
 
 A pass is a piecewise-constant map of the real line: every step takes an interval of weights around its centre. So the
 weights are sorted once, the free ones are a short list of ranges, votes are differences of ranks, and a step costs
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from wfn.compiling import compiled
-from wfn.method.centres import Distance, Doubles, Floats, candidate_centres, term_count
+from wfn.method.centres import Distance, Doubles, Floats, candidate_centres, check_distance, term_count
 from wfn.method.piecewise import Pieces, map_constant
 from wfn.method.walk import Positions, walk
 
@@ -79,8 +79,7 @@ def cluster(
         raise ValueError(f"fraction = {fraction}: must lie in [0, 1]")
     if mode not in ("recluster", "incremental"):
         raise ValueError(f"mode = {mode!r}: must be 'recluster' or 'incremental'")
-    if distance not in ("relative", "euclidean"):
-        raise ValueError(f"distance = {distance!r}: must be 'relative' or 'euclidean'")
+    check_distance(distance)
     candidate_centres(delta, 0, zero_threshold, 0.0)  # refuses bad arguments before any work
 
     everything = weights.detach().cpu().contiguous().numpy()

@@ -32,7 +32,7 @@ class StepOrder:
         self._scalers: WeakKeyDictionary[torch.optim.Optimizer, ref[torch.amp.GradScaler]] = WeakKeyDictionary()
 
     def watch(self, parameters: Iterable[nn.Parameter], *, late: bool = False) -> None:
-        """Watch these, which want gradients, from now on. late: those that new ones have already have just come."""
+        """Watch these, which want gradients, from now on. late: gradients that are already there count as new."""
         for parameter in parameters:
             if id(parameter) not in self._parameters:
                 self._parameters[id(parameter)] = parameter

@@ -39,7 +39,7 @@ def unpack(source: Source, *, limit: int | None = None) -> dict[str, Tensor]:
 
 
 def tensors(reader: Reader, limit: int | None) -> Iterator[tuple[str, Tensor]]:
-    """Name and values of each tensor of an open file, as `unpack` says; of those that are the same, the same one."""
+    """Name and values of each tensor of an open file, as `unpack` says; tied ones are the same object."""
     decoder = _Decoder(reader, limit)
     for entry in reader.header.tensors:
         yield entry.name, decoder.tensor(entry)

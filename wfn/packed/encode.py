@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from wfn.packed.file import Source, write
 from wfn.packed.header import MAX_DIMENSIONS, Codebook, Entry, Header
-from wfn.packed.networks import described
+from wfn.packed.network.describing import described
 from wfn.packed.planes import deflate
 from wfn.packed.streams import encode
 from wfn.packed.tables import TOTAL, Counts, frequencies, shared_tables, to_bytes
@@ -112,7 +112,7 @@ def _encoded(
 
 
 def _entries(state: Mapping[str, Tensor]) -> list[Entry]:
-    """An entry for each tensor, those that are the same as an earlier one found. Raises ValueError as `pack` says."""
+    """An entry for each tensor; a tied one names the earlier one. Raises ValueError as `pack` says."""
     entries: list[Entry] = []
     seen: dict[Any, str] = {}
     for name, tensor in state.items():

@@ -16,13 +16,11 @@ from pipeline.base.settings.params import (
     Variant,
 )
 from pipeline.base.settings.plain_yaml import parse_yaml
-from pipeline.base.settings.problems import together
-from pipeline.base.settings.profile import Data, Finetune, Model, Pretrain, Quantise, Stem
+from pipeline.base.settings.profile import HUB, Data, Finetune, Model, Pretrain, Quantise, Stem
 from pipeline.base.settings.reading import load_settings
 from pipeline.base.settings.stages import Settings
 
 __all__ = [
-    "Apot", "Baselines", "Data", "Explore", "Finetune", "Fixing", "Grid", "Hardware", "Model", "Pretrain", "Quantise",
-    "Quantiser", "Rates", "Section", "Settings", "Stem", "Variant", "load_settings",
-    "parse_yaml", "together",
+    "HUB", "Apot", "Baselines", "Data", "Explore", "Finetune", "Fixing", "Grid", "Hardware", "Model", "Pretrain",
+    "Quantise", "Quantiser", "Rates", "Section", "Settings", "Stem", "Variant", "load_settings", "parse_yaml",
 ]  # fmt: skip

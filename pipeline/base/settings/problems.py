@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.base.errors import InputError
+from pipeline.base.naming import together
 from pipeline.base.settings.allowed import Section
 
 Checked = TypeVar("Checked", bound=Section)
-NAMED = 5  # problems; those beyond are counted
 LONGEST = 80  # characters of a value
 
 
@@ -25,12 +25,6 @@ def checked(kind: type[Checked], values: dict[str, Any], source: str) -> Checked
         return kind.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{source}: {together(problems(kind, error))}") from None
-
-
-def together(found: Sequence[str]) -> str:
-    """Problems in one line: the first five, and how many more there are."""
-    more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return "; ".join(found[:NAMED]) + more
 
 
 def problems(kind: type[Section], error: ValidationError) -> list[str]:

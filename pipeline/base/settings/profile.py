@@ -25,6 +25,8 @@ from pipeline.base.settings.allowed import (
     Whole,
 )
 
+# What a model.checkpoint begins with that is a repository of the Hugging Face hub.
+HUB = "hf-hub:"
 # Data sets that a package of ours carries.
 PACKAGED = ("mnist5k",)
 # Arguments of timm.create_model that are settings of their own, or would bring in weights beside them.

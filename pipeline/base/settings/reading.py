@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import InputError
+from pipeline.base.naming import together
 from pipeline.base.settings.plain_yaml import read_yaml
-from pipeline.base.settings.problems import LONGEST, checked, together
+from pipeline.base.settings.problems import LONGEST, checked
 from pipeline.base.settings.stages import Settings
 
 PARAMS_FILE = Path("params.yaml")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.errors import InputError, first_line
-from pipeline.data.sources.naming import first_of, several, shown
+from pipeline.base.naming import several, shown, together
 from pipeline.data.sources.pickled import unpickle
 from pipeline.data.sources.root import Root, visible
 from pipeline.data.sources.source import Arrays, Labels, Parts
@@ -57,7 +57,7 @@ def python_batches(root: Root) -> Parts | None:
         except InputError as error:
             problems.append(f"{shown(root.folder / name)}: {error}")
     if problems:
-        raise InputError(first_of(problems, "; "))
+        raise InputError(together(problems))
     few = form.train[0] != "train" and len(form.train) < USUAL
     notes = [f"{len(form.train)} of CIFAR-10's {USUAL} batches found: {several(form.train)}"] if few else []
     train = [batches[name] for name in form.train]

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.base.naming import several, shown
 from pipeline.base.settings import Data
 from pipeline.data.sources.batches import form_of, python_batches
 from pipeline.data.sources.folders import class_folders
-from pipeline.data.sources.naming import several, shown
 from pipeline.data.sources.parts import files_of
 from pipeline.data.sources.root import Root, folders_in
 from pipeline.data.sources.shards import ENDING as TAR
@@ -43,7 +43,7 @@ def _mnist5k() -> Source:
 def _local(root: Root) -> Parts:
     """A folder in the first form that it has."""
     tars, folders = files_of(root, TAR), folders_in(root.folder)
-    # Beside folders of something else, they are what these were unpacked from.
+    # Tar files beside other folders are taken for the archives that these came from.
     sharded = tars and all(any(path.parent == folder for path in tars) for folder in folders)
     found = python_batches(root) or parquet(root) or (shards(root) if sharded else None)
     if found is not None:

@@ -7,18 +7,17 @@ WordNet ids).
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from pipeline.data.sources.naming import several, shown
+from pipeline.base.naming import several, shown
 from pipeline.data.sources.parts import TRAIN_NAMES, Roles, part_name, roles
 from pipeline.data.sources.root import Root, folders_in, is_kind, visible
 from pipeline.data.sources.source import Files, Parts
-from wfn.picture import endings, open_picture
+from wfn.picture import endings, open_picture, plain_name
 
 ByClass = Mapping[str, Sequence[Path]]
 
@@ -87,7 +86,7 @@ def _class_folders(root: Root, part: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     twice, unusable = [], []
     for folder in folders:
-        name = unicodedata.normalize("NFC", folder.name.strip())
+        name = plain_name(folder.name)
         if not name or not _is_text(name):
             unusable.append(ascii(folder.name))
         elif name in found:

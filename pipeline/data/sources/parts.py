@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.data.sources.naming import several, shown
+from pipeline.base.errors import InputError
+from pipeline.base.naming import several, shown
 from pipeline.data.sources.root import Root, folders_in, is_kind, visible
 
 TRAIN_NAMES = ("train", "training")
@@ -37,7 +38,7 @@ class Roles(NamedTuple):
         alone = self.train is not None and self.test is None
         split = f"{shown(self.train)} has no test part beside it: data.test_share of it is for testing"
         unused = f"{' and '.join(map(shown, self.used))} used; not used: {several(self.unused)}"
-        return [split] * alone + [unused] * bool(self.unused)
+        return [*([split] if alone else []), *([unused] if self.unused else [])]
 
 
 def part_name(text: str) -> str | None:
@@ -53,6 +54,14 @@ def roles(found: Collection[str]) -> Roles:
     train = next((name for name in known if part_name(name) in TRAIN_NAMES), None)
     test = next((name for name in known if part_name(name) in TEST_NAMES), None)
     return Roles(train, test, [name for name in found if name not in (train, test)])
+
+
+def roles_with_training(key: str, found: Collection[str]) -> Roles:
+    """As `roles`. Raises InputError, which begins with `key`, where no part is for training."""
+    chosen = roles(found)
+    if chosen.train is None:
+        raise InputError(f"{key}: has no part train, only {', '.join(found)}")
+    return chosen
 
 
 def files_of(root: Root, ending: str) -> list[Path]:

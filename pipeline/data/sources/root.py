@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.base.errors import InputError
-from pipeline.base.results import repository
-from pipeline.data.sources.naming import shown
-from wfn.picture import LEFT_BEHIND
+from pipeline.base.naming import shown
+from pipeline.base.results import in_clone
+from wfn.picture import is_left_behind
 
 FORMS = (
     "class folders of images, train and val folders of those, parquet files, WebDataset shards (.tar), or CIFAR's "
@@ -28,10 +28,10 @@ def visible(folder: Path) -> list[os.DirEntry[str]]:
     """
     try:
         with os.scandir(folder) as entries:
-            found = [each for each in entries if not each.name.startswith(".")]
+            found = [each for each in entries if not is_left_behind(each.name)]
     except OSError as error:
         raise InputError(f"{shown(folder)}: cannot be read ({error.strerror})") from None
-    return sorted((each for each in found if each.name.casefold() not in LEFT_BEHIND), key=lambda each: each.name)
+    return sorted(found, key=lambda each: each.name)
 
 
 def is_kind(entry: os.DirEntry[str], kind: Literal["folder", "file"]) -> bool:
@@ -60,7 +60,7 @@ class Root:
 
         Raises InputError for what is no folder.
         """
-        root = cls(str(written), repository() / _at_home(written))
+        root = cls(str(written), in_clone(written))
         try:
             mode = root.folder.stat().st_mode
         except FileNotFoundError:
@@ -92,13 +92,6 @@ class Root:
         """That there is nothing to take pictures from; says so of archives."""
         names = [each.name for each in visible(self.folder)]
         return self.error(f"has no class folders{_to_unpack(names)}; allowed: {FORMS}")
-
-
-def _at_home(written: Path) -> Path:
-    try:
-        return written.expanduser()
-    except RuntimeError:  # a person whom this machine does not know
-        return written
 
 
 def _to_unpack(names: Collection[str]) -> str:

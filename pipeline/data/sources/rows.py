@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.base.errors import InputError
-from pipeline.data.sources.naming import several, shown
+from pipeline.base.naming import several, shown
 from pipeline.data.sources.parts import Roles
 from pipeline.data.sources.source import Labels, Parts
 from pipeline.data.sources.values import classes_of

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.base.errors import first_line
-from pipeline.data.sources.naming import first_of, several, shown
-from pipeline.data.sources.parts import by_part, files_of, roles
+from pipeline.base.naming import first_of, several, shown
+from pipeline.data.sources.parts import by_part, files_of, roles_with_training
 from pipeline.data.sources.root import Root
 from pipeline.data.sources.source import Labels, Parts
 from pipeline.data.sources.values import LONGEST_LABEL, classes_of
-from wfn.picture import LEFT_BEHIND, endings, open_picture
+from wfn.picture import LEFT_BEHIND, endings, is_left_behind, open_picture
 
 ENDING = ".tar"
 BLOCK = 512  # bytes; a tar file ends in blocks of zeros
@@ -77,9 +77,7 @@ def shards(root: Root) -> Parts | None:
     if not files:
         return None
     grouped, notes = by_part(root, files)
-    chosen = roles(grouped)
-    if chosen.train is None:
-        raise root.error(f"has no part train, only {', '.join(grouped)}")
+    chosen = roles_with_training(root.key, grouped)
     used = [grouped[name] for name in chosen.used]
     read = _read(root, [path for paths in used for path in paths])
     parts = [[read[path] for path in paths] for paths in used]
@@ -117,7 +115,7 @@ def _read(root: Root, paths: Sequence[Path]) -> dict[Path, list[Sample]]:
                 wrong[sample].append(f"{root.inner(path)}: {name}")
         read[path] = [sample for sample in samples.values() if isinstance(sample, Sample)]
     if damaged:
-        raise root.error(f"no tar files, or damaged ones: {first_of(damaged, ', ')}")
+        raise root.error(f"no tar files, or damaged ones: {first_of(damaged)}")
     for what, names in wrong.items():
         if names:
             raise root.error(
@@ -142,8 +140,8 @@ def _grouped(tar: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:
 def _regular(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """The files of a tar file but for what file managers leave."""
     for member in tar:
-        folders_and_name = member.name.split("/")
-        left = folders_and_name[-1].startswith(".") or any(each.casefold() in LEFT_BEHIND for each in folders_and_name)
+        *folders, name = member.name.split("/")
+        left = is_left_behind(name) or any(each.casefold() in LEFT_BEHIND for each in folders)
         if member.size < 0:  # which tarfile follows back, and back again
             raise tarfile.TarError(f"{member.name} has {member.size} bytes")
         if member.issparse():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data.sources.naming import shown
+from pipeline.base.naming import shown
 from wfn.picture import open_picture
 
 Labels = NDArray[np.int64]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import InputError, first_line
-from pipeline.data.sources.naming import several, shown
-from pipeline.data.sources.parts import by_part, files_of, roles
+from pipeline.base.naming import several, shown
+from pipeline.data.sources.parts import by_part, files_of, roles_with_training
 from pipeline.data.sources.root import Root, folders_in
 from pipeline.data.sources.rows import Columns, columns_of, from_rows
 from pipeline.data.sources.source import Parts
@@ -27,10 +27,8 @@ def parquet(root: Root) -> Parts | None:
     if not files:
         return None
     grouped, notes = by_part(root, files)
-    chosen = roles(grouped)
     key = root.key
-    if chosen.train is None:
-        raise InputError(f"{key}: has no part train, only {', '.join(grouped)}")
+    chosen = roles_with_training(key, grouped)
     used = {name: grouped[name] for name in chosen.used}
     columns = _same_columns(root, used)
     # `datasets` takes paths for patterns, and takes them apart at two colons.
@@ -52,10 +50,8 @@ def hub(name: str) -> Parts:
     """
     key = f"data.hub = {name}"
     found = _load(key, name)
-    chosen = roles(found)
-    if chosen.train is None:
-        raise InputError(f"{key}: has no part train, only {', '.join(found)}")
-    return from_rows(key, found, chosen, columns_of(key, found[chosen.train].features))
+    chosen = roles_with_training(key, found)
+    return from_rows(key, found, chosen, columns_of(key, found[chosen.used[0]].features))
 
 
 def _load(key: str, path: str, **options: Any) -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 
 from pipeline.base.errors import InputError
-from pipeline.data.sources.naming import several
+from pipeline.base.naming import several
 from pipeline.data.sources.source import Labels
+from wfn.picture import plain_name
 
 LONGEST_LABEL = 4096  # characters
 
@@ -45,4 +45,4 @@ def _plain(key: str, label: int | str) -> int | str:
         return label
     if len(label) > LONGEST_LABEL:
         raise InputError(f"{key}: a label of {len(label):,} characters; allowed: at most {LONGEST_LABEL:,}")
-    return unicodedata.normalize("NFC", label.strip())
+    return plain_name(label)

@@ -20,10 +20,19 @@ def _shortened(text: str) -> str:
 
 def several(names: Sequence[object]) -> str:
     """The first five of some names, and how many more there are."""
-    return first_of([shown(name) for name in names], ", ")
+    return first_of([shown(name) for name in names])
 
 
-def first_of(texts: Sequence[str], between: str) -> str:
+def first_of(texts: Sequence[str]) -> str:
     """The first five of some texts, and how many more there are."""
-    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return _joined(texts, ", ", " ")
+
+
+def together(problems: Sequence[str]) -> str:
+    """Problems in one line: the first five, and how many more there are."""
+    return _joined(problems, "; ", "; ")
+
+
+def _joined(texts: Sequence[str], between: str, last: str) -> str:
+    more = f"{last}and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
     return between.join(texts[:NAMED]) + more
