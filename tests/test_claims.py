@@ -11,25 +11,21 @@ from report_runs import BASELINES, FIXED, QUANTISED, SMALL, fixing, run, small_r
 
 from pipeline.base.errors import InputError
 from pipeline.base.rates import at_the_edge, candidates, chosen, own_rate, together
-from pipeline.report import tables
-from pipeline.report.claims import (
+from pipeline.report import comparisons
+from pipeline.report.claims import Tally, claims
+from pipeline.report.evidence import (
     FAILS,
     HOLDS,
     UNDECIDED,
     UNMEASURED,
     Figure,
-    Tally,
-    claims,
     figure_of,
-    late_centres,
-    late_sums,
     mean_over_deltas,
-    most_used,
-    simple,
     verdict,
 )
+from pipeline.report.round_shares import late_centres, late_sums, most_used, simple
 
-NONE = tables.explored_runs([], [], {})
+NONE = comparisons.explored_runs([], [], {})
 
 
 def measured(*values):
@@ -95,7 +91,7 @@ def test_claims_by_hand(settings):
     apot = [run(97.8, {"method": "apot", "bits": 3, "seed": seed}, unique=8700, entropy=5.0) for seed in (0, 1)]
     coarse = run(97.3, fixing(0.015, seed=1), unique=90, entropy=3.2)
     fine = run(98.55, fixing(0.0075, seed=1), unique=90, entropy=4.0)
-    compared = tables.compared_runs(BASELINES, [*FIXED, *without_pull, coarse, fine], [*QUANTISED[:2], *apot])
+    compared = comparisons.compared_runs(BASELINES, [*FIXED, *without_pull, coarse, fine], [*QUANTISED[:2], *apot])
     table = claims(settings, compared, FIXED[:2], NONE, 1000).set_index("claim")
 
     def row(start):
@@ -140,7 +136,7 @@ def test_what_is_alike_by_chance_is_not_decided(settings):
     coarse, fine = (
         [run(top1, fixing(delta, seed=seed)) for seed in (0, 1)] for top1, delta in ((98, 0.02), (98.1, 0.01))
     )
-    compared = tables.compared_runs(BASELINES, [*fine, *coarse], [])
+    compared = comparisons.compared_runs(BASELINES, [*fine, *coarse], [])
     for images, expected in ((1000, UNDECIDED), (100_000, HOLDS)):
         table = claims(settings, compared, fine, NONE, images).set_index("claim")
         assert table.loc["δ = 0.02 costs top-1 against 0.01", "verdict"] == expected
@@ -149,14 +145,14 @@ def test_what_is_alike_by_chance_is_not_decided(settings):
 def test_the_pull_has_no_effect_where_there_is_none(settings):
     without = changed(settings, alpha=0.0)
     runs = [run(97.4, fixing(0.01, alpha=0.0, seed=seed)) for seed in (0, 1)]
-    table = claims(without, tables.compared_runs(BASELINES, runs, []), runs, NONE, 1000)
+    table = claims(without, comparisons.compared_runs(BASELINES, runs, []), runs, NONE, 1000)
     assert table.loc[table["claim"].str.startswith("α = 0"), "verdict"].tolist() == [UNMEASURED]
 
 
 def test_a_network_fixed_at_once_has_no_last_rounds(settings):
     once = [run(97.5, fixing(0.01, rounds=1, seed=seed)) for seed in (0, 1)]
     once = [dataclasses.replace(each, iterations=each.iterations.iloc[-1:]) for each in once]
-    compared = tables.compared_runs(BASELINES, once, QUANTISED[:2])
+    compared = comparisons.compared_runs(BASELINES, once, QUANTISED[:2])
     table = claims(settings, compared, once, NONE, 1000).set_index("claim")
     assert set(compared["method"]) == {"Baseline", "WFN", "APoT"}
     assert table.loc["Most centres come in the last rounds", "verdict"] == UNMEASURED
@@ -183,7 +179,7 @@ def test_exploring_is_a_mean_over_deltas_by_seed(settings):
         small_run(delta, 0.4, seed, distance=distance)
         for delta in (0.01, 0.02) for seed in (0, 1) for distance in ("relative", "euclidean")
     ]  # fmt: skip
-    compared, explored = tables.compared_runs(BASELINES, FIXED, []), tables.explored_runs(small, runs, SMALL)
+    compared, explored = comparisons.compared_runs(BASELINES, FIXED, []), comparisons.explored_runs(small, runs, SMALL)
     assert mean_over_deltas(explored, "top1", change="none", alpha=0.4).values.to_dict() == {
         0: pytest.approx(91.9),
         1: pytest.approx(92.1),
@@ -191,14 +187,14 @@ def test_exploring_is_a_mean_over_deltas_by_seed(settings):
     table = claims(settings, compared, FIXED[:2], explored, 1000)
     row = table[table["claim"].str.startswith("Relative") & table["claim"].str.endswith("top-1")].iloc[0]
     assert (row["measured"], row["runs"], row["verdict"]) == (pytest.approx(1), 2, HOLDS)
-    one_delta_of_a_seed = tables.explored_runs(small, runs[:-2], SMALL)
+    one_delta_of_a_seed = comparisons.explored_runs(small, runs[:-2], SMALL)
     assert list(mean_over_deltas(one_delta_of_a_seed, "top1", change="none", alpha=0.4).values.index) == [0]
 
 
 def test_settings_that_differ_otherwise_are_no_figure():
     """Runs of 9 and of 6 epochs are no repeats of each other."""
     shorter = fixing(0.01, seed=1) | {"finetune": {"epochs": 2}}
-    compared = tables.compared_runs(BASELINES, [FIXED[0], run(97.2, shorter)], [])
+    compared = comparisons.compared_runs(BASELINES, [FIXED[0], run(97.2, shorter)], [])
     assert not len(figure_of(compared, "top1", "fix", method="WFN", delta=0.01).values)
     assert len(figure_of(compared, "top1", "fix", method="WFN", delta=0.01, epochs=6).values) == 1
 
@@ -208,14 +204,14 @@ def test_other_rounds_are_another_method(settings):
     other = fixing(0.01)
     other["fixing"] = other["fixing"] | {"fractions": [0.1, 0.2, 0.3, 1.0]}
     variants = [run(90.0, fixing(0.01, rounds=2)), run(91.0, other, unique=7)]
-    compared = tables.compared_runs(BASELINES, [*FIXED, *variants], [])
+    compared = comparisons.compared_runs(BASELINES, [*FIXED, *variants], [])
     assert figure_of(compared, "top1", "fix", method="WFN", delta=0.01).values.tolist() == [97.5, 97.9]
     names = ["WFN, fractions 0.5, 1", "WFN, fractions 0.1, 0.2, 0.3, 1"]
-    for table in (tables.quantisers(compared), tables.comparison(BASELINES, [*FIXED, *variants], "resnet18")):
+    for table in (comparisons.quantisers(compared), comparisons.comparison(BASELINES, [*FIXED, *variants], "resnet18")):
         rows = table.set_index("method")
         assert rows.loc[names, "top1"].tolist() == [90.0, 91.0]
         assert rows.loc[names, "runs"].tolist() == [1, 1]
-        assert tables.row_at(table, 0.01, 0.4)["runs"] == 2
+        assert comparisons.row_at(table, 0.01, 0.4)["runs"] == 2
     row = claims(settings, compared, FIXED[:2], NONE, 1000).iloc[0]
     assert (row["runs"], row["verdict"]) != (0, UNMEASURED)
 
@@ -225,12 +221,12 @@ def test_every_ablation_has_its_name(settings):
     small = [run(92.0, {"seed": 0})]
     runs = [small_run(delta, 0.4) for delta in (0.01, 0.02)]
     more = [small_run(0.01, 0.4, clustering="incremental"), small_run(0.01, 0.4, fractions=[0.5, 1.0])]
-    found = tables.explored_runs(small, [*runs, *more], SMALL)
+    found = comparisons.explored_runs(small, [*runs, *more], SMALL)
     assert found["change"].tolist()[:4] == ["none", "none", "clustering incremental", "fractions 0.5, 1"]
-    alone = tables.explored_runs(small, runs, SMALL)
+    alone = comparisons.explored_runs(small, runs, SMALL)
     assert mean_over_deltas(found, "top1", change="none").mean == mean_over_deltas(alone, "top1", change="none").mean
-    assert len(tables.explored(found)) == 5
-    euclidean = tables.explored_runs(
+    assert len(comparisons.explored(found)) == 5
+    euclidean = comparisons.explored_runs(
         small, [small_run(0.01, 0.4, distance="euclidean")], SMALL | {"distance": "euclidean"}
     )
     assert euclidean["change"].tolist()[:1] == ["none"]
@@ -238,12 +234,12 @@ def test_every_ablation_has_its_name(settings):
 
 def test_a_smaller_network_that_is_better_takes_wfn_off_the_front(settings):
     better = [run(99.0 + seed / 4, {"method": "uniform", "bits": 2, "seed": seed}, entropy=2.0) for seed in (0, 1)]
-    compared = tables.compared_runs(BASELINES, FIXED, better)
+    compared = comparisons.compared_runs(BASELINES, FIXED, better)
     table = claims(settings, compared, FIXED[:2], NONE, 1000).set_index("claim")
     row = table[table.index.str.startswith("No smaller")].iloc[0]
     assert row["measured"] == pytest.approx((-1.5 - 1.35) / 2)
     variants = [run(99.9, fixing(0.01, rounds=1, seed=seed), entropy=1.0) for seed in (0, 1)]
-    compared = tables.compared_runs(BASELINES, [*FIXED, *variants], better)
+    compared = comparisons.compared_runs(BASELINES, [*FIXED, *variants], better)
     again = claims(settings, compared, FIXED[:2], NONE, 1000).set_index("claim")
     assert again[again.index.str.startswith("No smaller")].iloc[0]["measured"] == row["measured"]  # WFN is no other
     assert row["verdict"] == FAILS

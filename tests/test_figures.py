@@ -10,7 +10,7 @@ from clones import ROOT
 from matplotlib.figure import Figure
 from report_runs import FIXED, LAYOUT, SMALL, made_results
 
-from pipeline.report import tables, weights
+from pipeline.report import comparisons, weights
 from pipeline.report.accuracy import accuracy_against_size, pareto_front
 from pipeline.report.exploration import exploration
 from pipeline.report.layers import layerwise, what_changed
@@ -25,13 +25,13 @@ def results(tmp_path_factory):
 
 @pytest.fixture
 def compared(results):
-    runs = tables.compared_runs(results.baselines, [*results.fixed, *results.variants], results.quantised)
-    return tables.quantisers(runs)
+    runs = comparisons.compared_runs(results.baselines, [*results.fixed, *results.variants], results.quantised)
+    return comparisons.quantisers(runs)
 
 
 @pytest.fixture
 def explored(results):
-    return tables.explored(tables.explored_runs(results.explore_baselines, results.explored, SMALL))
+    return comparisons.explored(comparisons.explored_runs(results.explore_baselines, results.explored, SMALL))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def layers(results):
 @pytest.mark.parametrize(("kept", "columns"), [("none", 2), ("euclidean distance", 1)])
 def test_a_column_without_runs_is_left_out(explored, kept, columns):
     """Without ablations, or with nothing but them."""
-    baseline = explored["method"] == tables.BASELINE
+    baseline = explored["method"] == comparisons.BASELINE
     picture = exploration(explored[(explored["change"] == kept) | baseline], 1000)
     assert len(axes_of(picture)) == 3 * columns
     assert bool(picture.says) == (kept == "none")

@@ -17,12 +17,13 @@ from report_runs import BASELINES, FIXED, LAYOUT, PUBLISHED, QUANTISED, SMALL, f
 
 from benchmarks.faults.markup import Structure
 from pipeline.base.results import run_key
-from pipeline.report import formats, tables, weights
+from pipeline.report import comparisons, formats, published_tables, weights
 from pipeline.report.columns import COLUMNS
 from pipeline.report.document import DRAWN_ONLY, page_alone, report_files
 from pipeline.report.formats import Table
 from pipeline.report.headline import headline
 from pipeline.report.page import Chapter, Section, page
+from pipeline.report.provenance import provenance
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def files(settings, results):
 
 
 def test_throughput_is_compared_with_plain_training(results):
-    table = tables.provenance(results.made)
+    table = provenance(results.made)
     assert table["stage"].tolist() == ["pretrain", "fix", "variants@one-shot"]
     assert table["images_per_second"].tolist()[:2] == [500, 400]
     assert table["of_plain"].tolist()[:2] == [1, 0.8]
@@ -44,7 +45,7 @@ def test_throughput_is_compared_with_plain_training(results):
 
 
 def test_the_machine_stands_beside_a_result(results, files):
-    table = tables.provenance(results.made).set_index("stage")
+    table = provenance(results.made).set_index("stage")
     assert table.loc["fix", ["host", "threads"]].tolist() == ["far", 2]
     assert table.loc["pretrain", ["host", "threads"]].isna().all()
     assert ">far</td>" in files["index.html"].decode()
@@ -56,7 +57,7 @@ def test_the_page_says_how_the_images_came(files):
 
 
 def test_comparison_by_hand():
-    table = tables.comparison(BASELINES, FIXED, "resnet18")
+    table = comparisons.comparison(BASELINES, FIXED, "resnet18")
     assert table["method"].tolist() == ["Baseline", "WFN", "WFN", "WFN"]
     assert table["delta"].tolist()[1:] == [0.015, 0.01, 0.0075]
     assert table["runs"].tolist() == [2, 1, 2, 1]
@@ -71,8 +72,8 @@ def test_a_change_is_counted_from_the_baseline_of_the_same_seed():
     """The second baseline has 0.5 points more: of the runs at 97.5 and 97.9 the second one then loses more."""
     better = dataclasses.replace(BASELINES[1], metrics=BASELINES[1].metrics | {"top1": 98.5})
     for table in (
-        tables.comparison([BASELINES[0], better], FIXED, "resnet18"),
-        tables.quantisers(tables.compared_runs([BASELINES[0], better], FIXED, [])),
+        comparisons.comparison([BASELINES[0], better], FIXED, "resnet18"),
+        comparisons.quantisers(comparisons.compared_runs([BASELINES[0], better], FIXED, [])),
     ):
         row = table[table["delta"] == 0.01].iloc[0]
         assert row["drop"] == pytest.approx((-0.5 - 0.6) / 2)
@@ -82,7 +83,7 @@ def test_a_change_is_counted_from_the_baseline_of_the_same_seed():
 
 def test_methods_side_by_side_by_hand():
     """Runs that differ in their seed only are one row, a run that is there twice counts once."""
-    table = tables.quantisers(tables.compared_runs(BASELINES, FIXED, QUANTISED))
+    table = comparisons.quantisers(comparisons.compared_runs(BASELINES, FIXED, QUANTISED))
     assert table["runs"].tolist() == [2, 2, 1, 1, 2, 1, 1]
     assert table["method"].tolist() == ["Baseline", *["WFN"] * 3, *["APoT"] * 2, "halves"]
     wfn = table.iloc[1]
@@ -118,13 +119,13 @@ def test_one_shot_is_a_method_of_its_own_beside_the_others_only(files):
 
 def test_a_variant_that_trains_is_a_row_of_wfn():
     variant = run(97.2, fixing(0.02))
-    table = tables.quantisers(tables.compared_runs(BASELINES, [*FIXED, variant], QUANTISED))
+    table = comparisons.quantisers(comparisons.compared_runs(BASELINES, [*FIXED, variant], QUANTISED))
     (row,) = table[table["delta"] == 0.02].to_dict("records")
     assert (row["method"], row["epochs"], row["top1"]) == ("WFN", 9, 97.2)
 
 
 def test_fates_add_up():
-    table = tables.fates(FIXED[0])
+    table = weights.fates(FIXED[0])
     expected = ["zero", "one power of two", "sum of 2 powers of two", "not fixed"]
     assert table["fate"].tolist() == expected
     assert table["weights"].tolist() == [500_000, 300_000, 190_000, 10_000]
@@ -132,7 +133,7 @@ def test_fates_add_up():
 
 
 def test_published_rows_stand_beside_the_same_data_and_model_only():
-    same, others = tables.published(PUBLISHED, "imagenet", "resnet18.tv_in1k")
+    same, others = published_tables.published_rows(PUBLISHED, "imagenet", "resnet18.tv_in1k")
     assert set(same["model"]) == {"resnet18"}
     assert set(same["data"]) == {"imagenet"}
     at = same[same["setting"] == "delta 0.01"].set_index("method")
@@ -141,7 +142,7 @@ def test_published_rows_stand_beside_the_same_data_and_model_only():
     assert same[same["method"] == "Full precision"]["top1"].tolist() == [69.758]
     assert same["source"].str.contains("not verified").sum() == 1
     assert not ((others["model"] == "resnet18") & (others["data"] == "imagenet")).any()
-    nothing, everything = tables.published(PUBLISHED, "mnist5k", "resnet18")
+    nothing, everything = published_tables.published_rows(PUBLISHED, "mnist5k", "resnet18")
     assert len(nothing) == 0
     assert len(everything) == len(same) + len(others)
 
@@ -207,14 +208,14 @@ def test_a_switch_shows_the_other_columns():
 
 def test_sources_are_named_once():
     table = pd.DataFrame({"method": ["a", "b", "c"], "source": ["x", "y", "x"]})
-    numbered, sources = tables.footnoted(table)
+    numbered, sources = published_tables.footnoted(table)
     assert numbered["source"].tolist() == [1, 2, 1]
     assert sources == ["x", "y"]
 
 
 def test_every_row_says_its_setting_and_its_runs():
-    table = tables.quantisers(tables.compared_runs(BASELINES, FIXED, QUANTISED))
-    assert tables.named(table)["method"].tolist() == [
+    table = comparisons.quantisers(comparisons.compared_runs(BASELINES, FIXED, QUANTISED))
+    assert comparisons.named(table)["method"].tolist() == [
         *("Baseline, n = 2", "WFN, δ 0.01, n = 2", "WFN, δ 0.015, one run", "WFN, δ 0.0075, one run"),
         *("APoT, 4 bit, n = 2", "APoT, 3 bit, one run", "halves, one run"),
     ]
@@ -241,15 +242,17 @@ def test_every_column_of_every_table_has_a_heading(files):
 
 
 def test_beside_the_published_rows_by_hand():
-    same, _ = tables.published(PUBLISHED, "imagenet", "resnet18.tv_in1k")
-    both = tables.beside_published(tables.comparison(BASELINES, FIXED, "resnet18"), same).set_index("delta")
+    same, _ = published_tables.published_rows(PUBLISHED, "imagenet", "resnet18.tv_in1k")
+    both = published_tables.beside_published(comparisons.comparison(BASELINES, FIXED, "resnet18"), same).set_index(
+        "delta"
+    )
     assert sorted(both.index) == [0.0075, 0.01, 0.015]
     row = both.loc[0.01]
     assert (row["top1"], row["published_top1"]) == (pytest.approx(97.7), 69.7)
     assert row["difference"] == pytest.approx(28)
     assert (row["unique_as_published"], row["published_unique"]) == (136, 164)
-    nothing, _ = tables.published(PUBLISHED, "mnist5k", "resnet18")
-    assert len(tables.beside_published(tables.comparison(BASELINES, FIXED, "resnet18"), nothing)) == 0
+    nothing, _ = published_tables.published_rows(PUBLISHED, "mnist5k", "resnet18")
+    assert len(published_tables.beside_published(comparisons.comparison(BASELINES, FIXED, "resnet18"), nothing)) == 0
 
 
 def test_layer_by_layer_by_hand(results):
@@ -307,7 +310,7 @@ def test_what_was_moved_by_hand(results):
 
 
 def test_exploration_by_hand(results):
-    table = tables.explored(tables.explored_runs(results.explore_baselines, results.explored, SMALL))
+    table = comparisons.explored(comparisons.explored_runs(results.explore_baselines, results.explored, SMALL))
     assert table["runs"].tolist() == [2] * 4 + [1] * 4 + [2]
     row = table.iloc[1]
     assert (row["delta"], row["alpha"], row["change"]) == (0.01, 0.4, "none")
@@ -395,7 +398,7 @@ def test_the_first_screen_answers_what_a_reader_comes_with(files):
     ],
 )
 def test_the_verdict_in_words_is_that_of_the_claim(settings, results, verdict, words):
-    comparison = tables.comparison(results.baselines, results.trained, "resnet18")
+    comparison = comparisons.comparison(results.baselines, results.trained, "resnet18")
     claims = pd.DataFrame({"claim": ["No loss of top-1 at δ = 0.01"], "verdict": [verdict]})
     assert words in headline(settings, {"comparison": comparison, "claims": claims})
 

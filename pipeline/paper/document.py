@@ -17,7 +17,7 @@ from pipeline.report.claims import Tally, tally
 from pipeline.report.document import PAGE
 from pipeline.report.formats import Table, glossary, to_markdown
 from pipeline.report.page import Card, Chapter, Glossary, Listing, Section, page
-from pipeline.report.tables import footnoted
+from pipeline.report.published_tables import footnoted
 
 HEADINGS = {
     "table-1": "Table 1: beside the published figures",

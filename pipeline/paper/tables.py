@@ -10,8 +10,10 @@ import pandas as pd
 
 from pipeline.paper.plan import DELTAS, PROFILE, Plan, timm_name
 from pipeline.paper.progress import Network
-from pipeline.report.claims import APOT_BITS, UNMEASURED, claims
-from pipeline.report.tables import AS_PUBLISHED, BASELINE, METHODS, compared_runs, explored_runs, over_runs, published
+from pipeline.report.claims import APOT_BITS, claims
+from pipeline.report.comparisons import BASELINE, METHODS, compared_runs, explored_runs, over_runs
+from pipeline.report.evidence import UNMEASURED
+from pipeline.report.published_tables import AS_PUBLISHED, published_rows
 
 WFN, APOT, FLOAT = "WFN", METHODS["apot"], "Full precision"
 OF_PAPER = "APoT, as measured by the WFN paper"
@@ -92,7 +94,7 @@ def _setting(row: pd.Series) -> str:
 
 def _published(path: Path, network: Network) -> pd.DataFrame:
     """What was published for a network on ImageNet."""
-    return published(path, PROFILE, timm_name(network.name))[0]
+    return published_rows(path, PROFILE, timm_name(network.name))[0]
 
 
 def _row(table: pd.DataFrame, method: str, setting: str) -> dict[str, Any]:

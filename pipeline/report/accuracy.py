@@ -7,8 +7,8 @@ from functools import partial
 import pandas as pd
 from matplotlib.axes import Axes
 
+from pipeline.report.comparisons import BASELINE, row_settings
 from pipeline.report.style import COLOURS, HEIGHT, INK, MARKERS, SOFT, Panel, Picture, legend_below, short
-from pipeline.report.tables import BASELINE, row_settings
 
 ROW = 0.4  # inches of a row with two lines of text
 

@@ -11,12 +11,13 @@ import pandas as pd
 from pipeline.base.rates import at_the_edge
 from pipeline.base.results import EXAMPLES, to_csv
 from pipeline.base.settings import Settings
+from pipeline.report.comparisons import BASELINE, named
 from pipeline.report.formats import Table, glossary
 from pipeline.report.headline import CLAIMS, COMPARISON, LOST, USE
 from pipeline.report.page import Chapter, Folded, Glossary, Listing, Section
+from pipeline.report.published_tables import footnoted
 from pipeline.report.results import Results
 from pipeline.report.style import Picture
-from pipeline.report.tables import BASELINE, footnoted, named
 
 # The frames that a figure is drawn from.
 NUMBERS = {

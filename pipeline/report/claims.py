@@ -1,89 +1,36 @@
-"""What the paper claims, and whether what was measured here bears it out.
-
-Figures are means over runs with different seeds, differences and ratios means over pairs with the same seed, which
-begin with the same baseline. A verdict is made only where the 95 % interval of the mean leaves the claimed figure out.
-"""
+"""What the paper claims, and whether what was measured here bears it out."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
-from scipy.stats import t
 
 from pipeline.base.results import Run
 from pipeline.base.settings import Settings
-from pipeline.report.tables import AS_IS, BASELINE, EUCLIDEAN, FLOAT_BATCH_NORM, SETTING
+from pipeline.report.comparisons import AS_IS, BASELINE, EUCLIDEAN, FLOAT_BATCH_NORM, SETTING
+from pipeline.report.evidence import (
+    FAILS,
+    HOLDS,
+    NOTHING,
+    UNDECIDED,
+    Figure,
+    figure_of,
+    figure_of_setting,
+    mean_over_deltas,
+    verdict,
+)
+from pipeline.report.round_shares import FEW, late_centres, late_sums, most_used, simple
 
-CONFIDENCE = 0.95
 LOSS = 0.3  # points of top-1: what "lossless" is taken to allow
 APOT_BITS = 3  # the width that the paper compares with
 FEWER, LOWER = 56, 1.9  # times: unique weights and entropy, abstract; counted as the paper's tables count
 MOST = 0.5  # share
-LATE = 0.9  # share of the weights that is fixed when the last rounds begin
-FEW = 4  # values
 
 LOSSLESS = "No loss of top-1"
 OURS = "not the paper's"  # a source
 RELATIVE = "Relative distance beats the euclidean one at the same δ"
-
-HOLDS, FAILS, UNDECIDED, UNMEASURED = "holds", "does not hold", "not decided", "not measured here"
-
-
-class Figure(NamedTuple):
-    """What was measured with every seed: `values` by seed, none where nothing was; `stage` made it.
-
-    step: the least by which two measurements can differ. Runs that are alike by chance have no smaller spread.
-    """
-
-    values: pd.Series
-    stage: str = ""
-    step: float = 0.0
-
-    def less(self, other: Figure) -> Figure:
-        """The difference to another figure, over the seeds that both have."""
-        return Figure((self.values - other.values).dropna(), _both(self, other))
-
-    def over(self, other: Figure) -> Figure:
-        """The ratio to another figure, over the seeds that both have."""
-        return Figure((self.values / other.values).dropna(), _both(self, other))
-
-    @property
-    def mean(self) -> float:
-        """NaN where nothing was measured."""
-        return float(self.values.mean())
-
-    @property
-    def spread(self) -> float:
-        """The standard deviation; NaN for a single run."""
-        return float(self.values.std())
-
-    @property
-    def interval(self) -> float:
-        """Half the width of the interval that holds the mean of all seeds' runs, Student's t; NaN for a single run."""
-        count = len(self.values)
-        if count < 2:
-            return math.nan
-        return float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * max(self.spread, self.step) / math.sqrt(count)
-
-
-NOTHING = Figure(pd.Series(dtype=float))
-
-
-def _both(one: Figure, other: Figure) -> str:
-    return ", ".join(dict.fromkeys(stage for stage in (one.stage, other.stage) if stage))
-
-
-def verdict(figure: Figure, least: float) -> str:
-    """Whether a figure is at least `least`, as far as its interval lets one tell."""
-    if not len(figure.values):
-        return UNMEASURED
-    margin = figure.mean - least
-    if abs(margin) > figure.interval:
-        return HOLDS if margin > 0 else FAILS
-    return UNDECIDED
 
 
 class Tally(NamedTuple):
@@ -194,74 +141,6 @@ def claims(
     return pd.DataFrame(rows)
 
 
-def figure_of(runs: pd.DataFrame, column: str, stage: str, **setting: Any) -> Figure:
-    """The figure of the runs with this setting; nothing where there are none, or where they differ in another."""
-    chosen = runs
-    for key, value in setting.items():
-        chosen = chosen[chosen[key] == value]
-    if not len(chosen) or len(chosen[SETTING].drop_duplicates()) > 1:
-        return NOTHING
-    return _figure(chosen, column, stage)
-
-
-def _figure(runs: pd.DataFrame, column: str, stage: str) -> Figure:
-    """Of runs of one setting; one that is there twice counts once."""
-    return Figure(runs.drop_duplicates("seed").set_index("seed")[column].astype(float), stage)
-
-
-def mean_over_deltas(explored: pd.DataFrame, column: str, **setting: Any) -> Figure:
-    """The mean of a column over all deltas of the runs of `explored` with this setting."""
-    chosen = explored[explored["method"] == "WFN"]
-    for key, value in setting.items():
-        chosen = chosen[chosen[key] == value]
-    if not len(chosen):
-        return NOTHING
-    return Figure(chosen.pivot_table(column, "seed", "delta").dropna().mean(axis="columns"), "explore")
-
-
-def simple(run: Run) -> float:
-    """Share of the fixed weights that are zero or one power of two."""
-    return float(_centres(run).query("term_count <= 1")["share"].sum())
-
-
-def most_used(run: Run) -> float:
-    """Share of the fixed weights that have one of the few most used values."""
-    return float(_centres(run)["share"].nlargest(FEW).sum())
-
-
-def late_centres(run: Run) -> float:
-    """Share of the centres that were not there yet when the last rounds began; NaN of a run of one round."""
-    early, last = (row["centres"] for row in _ends(run))
-    return max(0.0, 1 - early / last) if _has_rounds(run) else math.nan
-
-
-def late_sums(run: Run) -> float:
-    """Share, of the weights that are sums of several powers of two, that were not yet when the last rounds began.
-
-    NaN where there are none, and of a run of one round.
-    """
-    # Shares of a sum of floats: what lies below a billionth is rounding.
-    early, last = (round(1 - row["order_0"] - row["order_1"], 9) * row["fixed"] for row in _ends(run))
-    return max(0.0, 1 - early / last) if last > 0 and _has_rounds(run) else math.nan
-
-
-def _has_rounds(run: Run) -> bool:
-    assert run.iterations is not None
-    return len(run.iterations) > 1
-
-
-def _ends(run: Run) -> tuple[pd.Series, pd.Series]:
-    """The round after which the last rounds begin, the first at the latest, and the last one."""
-    assert run.iterations is not None
-    rows = run.iterations
-    return rows.iloc[max(0, int((rows["fraction"] <= LATE).sum()) - 1)], rows.iloc[-1]
-
-
-def _centres(run: Run) -> pd.DataFrame:
-    assert run.centres is not None
-    return run.centres
-
-
 def against_smaller(compared: pd.DataFrame, delta: float, alpha: float) -> tuple[Figure, str]:
     """Top-1 of WFN less the best of the other methods' networks that are not larger, in points.
 
@@ -275,9 +154,9 @@ def against_smaller(compared: pd.DataFrame, delta: float, alpha: float) -> tuple
     others = [group for _, group in rows.groupby(SETTING, dropna=False)]
     if not others:
         return NOTHING, "points"
-    smaller = [each for each in others if _figure(each, "megabytes", "").mean <= own("megabytes").mean]
+    smaller = [each for each in others if figure_of_setting(each, "megabytes", "").mean <= own("megabytes").mean]
     if not smaller:
-        smallest = min(others, key=lambda each: _figure(each, "megabytes", "").mean)
-        return _figure(smallest, "megabytes", "quantise").less(own("megabytes")), "MB"
-    best = max(smaller, key=lambda each: _figure(each, "top1", "").mean)
-    return own("top1").less(_figure(best, "top1", "quantise")), "points"
+        smallest = min(others, key=lambda each: figure_of_setting(each, "megabytes", "").mean)
+        return figure_of_setting(smallest, "megabytes", "quantise").less(own("megabytes")), "MB"
+    best = max(smaller, key=lambda each: figure_of_setting(each, "top1", "").mean)
+    return own("top1").less(figure_of_setting(best, "top1", "quantise")), "points"

@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.base.rates import FIXING, own_rate
 from pipeline.base.results import METRICS, SETTINGS, Run, to_csv, to_json
 from pipeline.base.settings import Settings
-from pipeline.report import tables, weights
+from pipeline.report import comparisons, weights
 from pipeline.report.accuracy import accuracy_against_size
 from pipeline.report.chapters import chapters
 from pipeline.report.claims import claims
@@ -18,12 +18,14 @@ from pipeline.report.formats import to_latex, to_markdown
 from pipeline.report.headline import cards, headline
 from pipeline.report.layers import layerwise, what_changed
 from pipeline.report.page import page
+from pipeline.report.provenance import provenance
+from pipeline.report.published_tables import beside_published, published_rows
 from pipeline.report.results import Results
 from pipeline.report.rounds import rounds
 from pipeline.report.style import Picture, render
 
 PAGE = "index.html"
-NAMES = tables.METHODS | {FIXING: "WFN"}
+NAMES = comparisons.METHODS | {FIXING: "WFN"}
 # Frames for a figure, not to be read as a table.
 DRAWN_ONLY = {"distribution", "moved", "rounds", "values"}
 
@@ -64,18 +66,18 @@ def _frames(settings: Settings, results: Results) -> dict[str, pd.DataFrame]:
     if layout is None or main.iterations is None or main.centres is None:
         raise FileNotFoundError(f"{main.folder}, {baseline.folder}: iterations.csv, centres.csv, layers.csv are needed")
     before, after = weights.read_parameters(baseline, layout), weights.read_weights(main, layout)
-    comparison = tables.comparison(results.baselines, results.trained, settings.model.name)
+    comparison = comparisons.comparison(results.baselines, results.trained, settings.model.name)
     frames = {
         **({} if results.alone else _compared(settings, results, comparison)),
         "comparison": comparison,
         "rounds": main.iterations,
         "values": main.centres,
-        "fates": tables.fates(main),
-        "representation": tables.representation(results.fixed, layout),
+        "fates": weights.fates(main),
+        "representation": weights.representation(results.fixed, layout),
         "layers": weights.layerwise(layout, before, after),
         "distribution": weights.distribution(before, after),
         "moved": weights.moved(before, after),
-        "provenance": tables.provenance(results.made),
+        "provenance": provenance(results.made),
     }
     return {name: frame for name, frame in frames.items() if len(frame)}
 
@@ -83,16 +85,16 @@ def _frames(settings: Settings, results: Results) -> dict[str, pd.DataFrame]:
 def _compared(settings: Settings, results: Results, comparison: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The tables of what the fixed network is compared with: other settings, other methods, what others published."""
     main = results.fixed[0]
-    compared = tables.compared_runs(results.baselines, [*results.fixed, *results.variants], results.quantised)
-    explored = tables.explored_runs(results.explore_baselines, results.explored, _how_explored(settings))
+    compared = comparisons.compared_runs(results.baselines, [*results.fixed, *results.variants], results.quantised)
+    explored = comparisons.explored_runs(results.explore_baselines, results.explored, _how_explored(settings))
     again = [run for run in results.fixed if _same_setting(run, main)]
     found = claims(settings, compared, again, explored, results.test_images)
-    frames = {"claims": found, "quantisers": tables.quantisers(compared)}
-    frames["exploration"] = tables.explored(explored)
+    frames = {"claims": found, "quantisers": comparisons.quantisers(compared)}
+    frames["exploration"] = comparisons.explored(explored)
     rates, published = results.rates, results.published
     if published is not None:
-        same, elsewhere = tables.published(published, settings.data.name, settings.model.name)
-        frames["published"] = tables.beside_published(comparison, same)
+        same, elsewhere = published_rows(published, settings.data.name, settings.model.name)
+        frames["published"] = beside_published(comparison, same)
         frames |= {"published-same": same, "published-elsewhere": elsewhere}
     if rates is not None:
         frames["rates"] = rates.assign(

@@ -8,8 +8,8 @@ from functools import partial
 import pandas as pd
 from matplotlib.axes import Axes
 
+from pipeline.report.comparisons import AS_IS, BASELINE
 from pipeline.report.style import COLOURS, INK, MARKERS, Panel, Picture, legend_below, logarithmic
-from pipeline.report.tables import AS_IS, BASELINE
 
 PLACE = "change"  # categories
 

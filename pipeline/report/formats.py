@@ -41,8 +41,12 @@ def texts(frame: pd.DataFrame) -> pd.DataFrame:
 def _texts(frame: pd.DataFrame, name: str) -> list[str]:
     spread = f"{name}{SPREAD}"
     words = frame[name].map({True: "yes", False: "no"}) if pd.api.types.is_bool_dtype(frame[name]) else frame[name]
-    form = column(name).form.format
-    cells = ["" if pd.isna(value) else value if isinstance(value, str) else form(value) for value in words]
+    form = column(name).form
+    of_numbers = "{:" in form  # a word in such a column says why there is no number
+    cells = [
+        "" if pd.isna(value) else value if of_numbers and isinstance(value, str) else form.format(value)
+        for value in words
+    ]
     if spread not in frame:
         return cells
     beside = ["" if pd.isna(value) else f" ± {column(spread).form.format(value)}" for value in frame[spread]]

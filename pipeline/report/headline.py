@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from pipeline.base.settings import Settings
-from pipeline.report.claims import FAILS, HOLDS, LOSS, LOSSLESS, UNDECIDED, UNMEASURED, tally
+from pipeline.report.claims import LOSS, LOSSLESS, tally
+from pipeline.report.comparisons import BASELINE, row_at
+from pipeline.report.evidence import FAILS, HOLDS, UNDECIDED, UNMEASURED
 from pipeline.report.page import Card
 from pipeline.report.results import Results
-from pipeline.report.tables import BASELINE, row_at
 
 CLAIMS, LOST, COMPARISON, USE = (
     "What the paper claims, what was measured here",

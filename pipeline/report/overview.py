@@ -11,10 +11,10 @@ import pandas as pd
 
 from pipeline.base.results import SETTINGS, read_json, reading
 from pipeline.report.claims import tally
+from pipeline.report.comparisons import row_at
 from pipeline.report.document import PAGE
 from pipeline.report.formats import Table, glossary
 from pipeline.report.page import Chapter, Glossary, Section, page
-from pipeline.report.tables import row_at
 
 TABLE = "comparison"
 MEASURED = ["top1", "top1_spread", "drop", "drop_spread", "megabytes", "megabytes_spread", "ratio", "unique", "entropy"]

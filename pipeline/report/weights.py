@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from pipeline.base.metrics import entropy_of_counts
 from pipeline.base.results import WEIGHTS, Run, reading
+from pipeline.report.comparisons import chosen
 
 BINS = 121
 CENTRAL_SHARE = 0.998  # of the weights, shown in the distribution; the rest lies far out
@@ -120,3 +121,29 @@ def representation_cost(layout: pd.DataFrame, after: Weights, terms: pd.DataFram
     shift_adds = float(uses[fixed] @ table["term_count"].to_numpy()[fixed] / uses[fixed].sum())
     costs = {"cost_bits": bits, "cost": bits / FLOAT_BITS, "cost_authors": bits_authors / FLOAT_BITS}
     return costs | {"shift_adds": shift_adds}
+
+
+def representation(runs: Sequence[Run], layout: pd.DataFrame) -> pd.DataFrame:
+    """What a forward pass costs with every fixed network; a setting that was run more than once appears once."""
+    rows = {}
+    for run in runs:
+        assert run.centres is not None
+        setting = tuple(chosen(run, "delta", "alpha").items())
+        if setting not in rows:
+            cost = representation_cost(layout, read_weights(run, layout), run.centres)
+            rows[setting] = {"method": "WFN", **dict(setting), **cost}
+    return pd.DataFrame(rows.values()).sort_values(["alpha", "delta"], ascending=[True, False], ignore_index=True)
+
+
+def fates(run: Run) -> pd.DataFrame:
+    """What became of every parameter of a fixed network: zero, a sum of so many powers of two, or left as it was."""
+    assert run.centres is not None
+    names = {0: "zero", 1: "one power of two"}
+    rows = [
+        {"fate": names.get(terms, f"sum of {terms} powers of two"), "weights": int(counts.sum())}
+        for terms, counts in ((int(str(key)), group["count"]) for key, group in run.centres.groupby("term_count"))
+    ]
+    rows.append({"fate": "not fixed", "weights": run.metrics["parameters"] - run.metrics["quantised_parameters"]})
+    frame = pd.DataFrame(rows)
+    frame["share"] = frame["weights"] / run.metrics["parameters"]
+    return frame
