@@ -2,19 +2,60 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numba
+import torch
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Process:
+    """Whether this process was forked off another: threads are not copied, and OpenMP ends who asks for them."""
+
+    copied = False
+
+
+def _mark_copied() -> None:
+    _Process.copied = True
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_mark_copied)
+
+
+def may_start_threads() -> bool:
+    """Whether loops may run in threads here."""
+    return not _Process.copied
+
+
+def uncompiled(function: F) -> F:
+    """A decorator: torch.compile leaves it alone, and what surrounds it is compiled in parts."""
+    # As torch.compiler.disable, which would import torch's compiler with this package.
+    return cast(F, torch._disable_dynamo(function))  # type: ignore[attr-defined]
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator: as numba.njit with these options, compiled once for all processes where a folder can be written."""
+    """A decorator: as numba.njit with these options, compiled once for all processes where a folder can be written.
+
+    parallel: loops over `prange` run in threads, where that is possible; for functions called from Python only.
+    """
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
-            return numba.njit(cache=True, **options)(function)
+            dispatcher = numba.njit(cache=True, **options)(function)
         except RuntimeError:  # neither this package's folder nor one of the person's own
-            return numba.njit(**options)(function)
+            dispatcher = numba.njit(**options)(function)
+        if not options.get("parallel"):
+            return dispatcher
+        # Not kept on the disk, where both would have one place.
+        serial = numba.njit(**{**options, "parallel": False})(function)
+
+        def run(*arguments: Any) -> Any:
+            return (dispatcher if may_start_threads() else serial)(*arguments)
+
+        return run
 
     return decorate

@@ -47,6 +47,9 @@ def to_onnx(model: nn.Module, path: str | os.PathLike[str], example: Tensor, *, 
         subject = Subject(model, example)
         program = trace(subject.network, subject.example)
         parameters = used_parameters(program)
+        taken = {INPUT, OUTPUT, TABLE}.intersection(parameters)
+        if taken:
+            raise ExportError(f"{min(taken)}: a parameter cannot have that name in the file; rename it")
         coding = code(parameters) if codebook else Coding(torch.empty(0), {})
         content = _converted(program)
         _put_codebook_(content.graph, coding)

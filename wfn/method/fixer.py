@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
+from wfn.compiling import uncompiled
 from wfn.method.centres import LARGEST, Distance, ladder
 from wfn.method.clustering import Mode, cluster
 from wfn.method.order import StepOrder
@@ -22,20 +22,10 @@ from wfn.method.part import FREE, Part
 from wfn.method.processes import from_first, in_all, mean_over_processes
 from wfn.method.regulariser import Regulariser
 from wfn.method.rounds import FRACTIONS, Outcome, Round, plan
+from wfn.method.step_hooks import check_optimizer, held_by, trained, unwatch, watch
 
 # Of a gradient that the pull adds.
 STRONGEST = LARGEST / 8
-
-
-class _Watch(NamedTuple):
-    """A fixer that watches an optimiser: the identities of its parameters, its hooks, and its order of a step."""
-
-    identities: frozenset[int]
-    hooks: list[RemovableHandle]
-    order: StepOrder
-
-
-_WATCHED: WeakKeyDictionary[torch.optim.Optimizer, list[_Watch]] = WeakKeyDictionary()
 
 
 class WeightFixer:
@@ -111,15 +101,6 @@ class WeightFixer:
         """The parameters that are fixed, by name."""
         return {part.name: part.parameter for part in self._parts}
 
-    def _trained(self) -> list[Part]:
-        """Those that want a gradient now; they may be frozen, and set free again, at any time."""
-        return [part for part in self._parts if part.parameter.requires_grad]
-
-    def _held_by(self, optimizer: torch.optim.Optimizer) -> list[Part]:
-        """Those that an optimiser has now; it may be given more."""
-        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        return [part for part in self._parts if id(part.parameter) in held]
-
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Watch an optimiser over the model's own parameters; several, and new ones in later rounds, may be attached.
 
@@ -128,52 +109,32 @@ class WeightFixer:
         one that has none of the parameters, or goes up the gradients (`maximize`), and RuntimeError as `fix_` does for
         parameters that have been replaced.
         """
-        if not isinstance(optimizer, torch.optim.Optimizer) or not hasattr(optimizer, "_optimizer_step_pre_hooks"):
-            raise TypeError(f"attach: a torch.optim.Optimizer is needed, not {type(optimizer).__name__}")
+        check_optimizer(optimizer)
         self._check_parameters()
-        if not self._held_by(optimizer):
+        if not held_by(optimizer, self._parts):
             raise ValueError("attach: the optimiser has none of the parameters that are fixed")
-        _check_descends(optimizer)
         self.detach(optimizer)
-        order = self._order = self._order or StepOrder()
-        order.watch(part.parameter for part in self._trained())
-        order.forget_scalers()
-
-        def before(*_: object) -> None:
-            _check_descends(optimizer)
-            order.watch((part.parameter for part in self._trained()), late=True)
-            order.stepping(optimizer, pulls=self._regulariser is not None)
-            for part in self._held_by(optimizer) if self._regulariser is None else ():  # else `pull_` has done it
-                part.hold_()
-
-        def after(*_: object) -> None:
-            for part in self._held_by(optimizer):
-                part.restore_()
-            order.stepped()
-
-        hooks = [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
-        _WATCHED.setdefault(optimizer, []).append(_Watch(self._identities(), hooks, order))
+        self._order = self._order or StepOrder()
+        self._order.watch(part.parameter for part in trained(self._parts))
+        self._order.forget_scalers()
+        watch(optimizer, self._parts, self._order, lambda: self._regulariser is not None)
 
     def detach(self, optimizer: torch.optim.Optimizer) -> None:
         """Let an optimiser alone from now on: fixed weights move with its steps. Nothing happens where none watches."""
-        ended = [watch for watch in _WATCHED.get(optimizer, []) if watch.identities & self._identities()]
-        for watch in ended:
-            _WATCHED[optimizer].remove(watch)
-            for hook in watch.hooks:
-                hook.remove()
-            if not any(watch.order is other.order for watching in _WATCHED.values() for other in watching):
-                watch.order.release()
-
-    def _identities(self) -> frozenset[int]:
-        return frozenset(id(part.parameter) for part in self._parts)
+        unwatch(optimizer, self._parts)
 
     def rounds(self) -> Iterator[Round]:
-        """The rounds that are still to come. Raises RuntimeError where one is left without its `fix_`."""
-        for round_ in self._plan[len(self.outcomes) :]:
+        """The rounds that are still to come, after a `load_state_dict` in one of them those after that state.
+
+        Raises RuntimeError where one is left without its `fix_`.
+        """
+        while len(self.outcomes) < len(self._plan):
+            round_ = self._plan[len(self.outcomes)]
             yield round_
-            if len(self.outcomes) <= round_.index:
+            if len(self.outcomes) == round_.index:
                 raise RuntimeError(f"round {round_.index} has ended without fix_()")
 
+    @uncompiled
     def pull_(self, loss: Tensor | float) -> Tensor:
         """Add the pull towards the centres to the gradients of the free weights, and none to those of fixed ones.
 
@@ -191,30 +152,32 @@ class WeightFixer:
         task = torch.as_tensor(loss).detach()
         if task.numel() != 1:
             raise ValueError(f"pull_: loss: one number is needed, not {tuple(task.shape)}")
-        trained, regulariser = self._trained(), self._regulariser
-        if not trained:
+        wanting, regulariser = trained(self._parts), self._regulariser
+        if not wanting:
             return torch.zeros((), dtype=torch.float32)
-        self._order.watch((part.parameter for part in trained), late=True)
+        self._order.watch((part.parameter for part in wanting), late=True)
         self._order.pulling()
         if regulariser is None:
-            for part in trained:
+            for part in wanting:
                 part.hold_()
             return torch.zeros((), dtype=torch.float32)
-        device = trained[0].parameter.device
-        losses = [part.slopes_(regulariser).to(device) for part in trained]
-        count = sum(part.free_count for part in trained)
+        device = wanting[0].parameter.device
+        losses = [part.slopes_(regulariser).to(device) for part in wanting]
+        count = sum(part.free_count for part in wanting)
         pull = torch.stack(losses).sum() / max(1, count)
         task = mean_over_processes(task.reshape(()).to(device, pull.dtype)).abs()
         strength = torch.where(pull > 0, self._alpha * task / pull / max(1, count), 0.0)
         # Of weights next to nothing, with a threshold smaller still, the slope is about 1 / |w|: gradients stay finite.
         strength = strength.clamp(max=STRONGEST / max(1.0, regulariser.steepest))
-        for part in trained:
+        for part in wanting:
             part.pull_(strength.to(part.parameter.device))
         return pull.float()
 
     @torch.no_grad()
     def fix_(self) -> Outcome:
         """End the round: cluster, and write the values of all weights that are fixed now into the model.
+
+        Warns of a matrix, or a filter bank, all of whose weights have become zero.
 
         Raises RuntimeError after the last round, where fixed weights have moved, because a step was made by an
         optimiser that is not attached, and where the module has another parameter by now; ValueError, naming the
@@ -223,12 +186,19 @@ class WeightFixer:
         if len(self.outcomes) == len(self._plan):
             raise RuntimeError(f"fix_: all {len(self._plan)} rounds are over")
         round_, start = self._plan[len(self.outcomes)], time.perf_counter()
-        in_all(self._check)
+        in_all(self._check_before_fixing)
         values, fixed, chosen, over_budget = from_first(lambda: self._cluster(round_))
         self._codebook, self._usage = np.unique(values[fixed].numpy(), return_counts=True)
+        had_values = [bool(part.parameter.any()) for part in self._parts]
         self._hold_(values, fixed)
-        for part in self._parts:
+        for part, had in zip(self._parts, had_values, strict=True):
             part.restore_()
+            if had and part.parameter.ndim > 1 and not part.parameter.any():
+                warnings.warn(
+                    f"{part.name}: all of its weights are zero now, below zero_threshold = "
+                    f"{self._clustering['zero_threshold']:g}; exclude it, or take a smaller threshold",
+                    stacklevel=2,
+                )
         shares = self._usage / max(1, self._usage.sum())
         outcome = Outcome(
             round_.index,
@@ -257,13 +227,18 @@ class WeightFixer:
                     "were loaded with assign=True); make the fixer after that"
                 )
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise RuntimeError, which names the parameter, where the model does not have its fixed values any more.
+
+        For the time after the last round, when nothing else looks: before a network is kept or measured.
+        """
         self._check_parameters()
         for part in self._parts:
-            if part.has_moved():
-                raise RuntimeError(
-                    f"{part.name}: fixed weights have moved since the last fix_; attach() every optimiser that steps"
-                )
+            part.check_held()
+
+    def _check_before_fixing(self) -> None:
+        self.check()
+        for part in self._parts:
             if not part.parameter.float().isfinite().all():
                 raise ValueError(f"{part.name}: holds NaN or infinite weights")
 
@@ -320,8 +295,11 @@ class WeightFixer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken. The model's own state is loaded by the caller, before or after.
 
-        Raises ValueError where the state is of other parameters or of another plan of rounds.
+        Raises ValueError where the state is of other parameters, of another type or of another plan of rounds.
         """
+        missing = [key for key in ("outcomes", "codebook", "indices", "centres") if key not in state]
+        if missing:
+            raise ValueError(f"state: has no {missing[0]}; what state_dict() gave is needed")
         outcomes = [Outcome(**outcome) for outcome in state["outcomes"]]
         if [(done.fraction, done.delta) for done in outcomes] != [
             (round_.fraction, round_.delta) for round_ in self._plan[: len(outcomes)]
@@ -331,6 +309,10 @@ class WeightFixer:
         wrong = shapes.items() ^ {(part.name, tuple(part.parameter.shape)) for part in self._parts}
         if wrong:
             raise ValueError(f"state: {min(wrong)[0]} is not among the parameters, or has another shape there")
+        for part in self._parts:
+            narrow = part.parameter.dtype in (torch.bfloat16, torch.float16)
+            if narrow and not torch.equal(rounded(state["codebook"], part.parameter.dtype), state["codebook"]):
+                raise ValueError(f"state: has values that {part.name}, of {part.parameter.dtype}, cannot have")
         self.outcomes = outcomes
         self._codebook = state["codebook"].cpu().numpy()
         flat_indices = [part.in_memory_order(state["indices"][part.name]) for part in self._parts]
@@ -344,11 +326,6 @@ class WeightFixer:
 def _vector(size: int = 0) -> Tensor:
     """Zeros [size], whatever the person's default type and device are."""
     return torch.zeros(size, dtype=torch.float32, device="cpu")
-
-
-def _check_descends(optimizer: torch.optim.Optimizer) -> None:
-    if any(group.get("maximize") for group in optimizer.param_groups):
-        raise ValueError("the optimiser goes up the gradients (maximize=True), away from the centres; negate the loss")
 
 
 def fix(parameters: Source, *, delta: float, **options: Any) -> WeightFixer:

@@ -18,6 +18,7 @@ def put_(weights: Tensor, values: Tensor, fixed: Tensor) -> None:
         loop = _put if len(weights) > CHUNK else _put_few
         bits = weights.view(torch.int32).numpy(), values.view(torch.int32).numpy()
         loop(*bits, fixed.view(torch.int8).numpy())
+        _tell_of_writing(weights)
     else:
         torch.where(fixed, values, weights, out=weights)
 
@@ -31,12 +32,19 @@ def pull_(gradient: Tensor, slopes: Tensor, strength: Tensor, fixed: Tensor) -> 
         follow_torch()
         loop = _pull if len(gradient) > CHUNK else _pull_few
         loop(gradient.numpy(), slopes.numpy(), strength.float().numpy()[()], fixed.numpy())
+        _tell_of_writing(gradient)
     elif gradient.dtype in (torch.float16, torch.bfloat16):  # where a strength may be nothing, and a slope infinite
         largest = torch.finfo(gradient.dtype).max
         pull = (slopes * strength.float()).clamp_(-largest, largest)
         gradient.add_(pull.to(gradient.dtype)).masked_fill_(fixed, 0)
     else:
         gradient.addcmul_(slopes.to(gradient.dtype), strength.to(gradient.dtype)).masked_fill_(fixed, 0)
+
+
+def _tell_of_writing(tensor: Tensor) -> None:
+    """What was written past torch counts as a change all the same: a backward pass that needs the old values fails."""
+    if not tensor.is_inference():
+        torch.autograd.graph.increment_version(tensor)
 
 
 def _is_plain(vector: Tensor) -> bool:

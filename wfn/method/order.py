@@ -28,6 +28,7 @@ class StepOrder:
         self._hooks: list[RemovableHandle] = []
         self._versions: dict[int, int] = {}
         self._waiting = False  # gradients have come that `pull_` has not seen
+        self._pulled = False  # those known are of before the last `pull_`
         # A GradScaler is met when it makes its first step; whether it has unscaled an optimiser is known from then on.
         self._scalers: WeakKeyDictionary[torch.optim.Optimizer, ref[torch.amp.GradScaler]] = WeakKeyDictionary()
 
@@ -48,7 +49,9 @@ class StepOrder:
         self._parameters.clear()
 
     def _arrived(self, parameter: Tensor) -> None:
-        self._waiting = True
+        if self._pulled:
+            self._versions.clear()
+        self._waiting, self._pulled = True, False
         if parameter.grad is not None:
             self._versions[id(parameter)] = parameter.grad._version
 
@@ -63,17 +66,21 @@ class StepOrder:
         changed = any(grad._version != self._versions.get(key, grad._version) for key, grad in gradients)
         if changed and not several_processes():
             raise RuntimeError(f"pull_: the gradients have been changed since loss.backward(); {ORDER}")
-        self._waiting = False
+        self._waiting, self._pulled = False, True
 
     def stepping(self, optimizer: torch.optim.Optimizer, pulls: bool) -> None:
         """The optimiser is about to step. Raises RuntimeError where it does so without the pull that it should have."""
-        if pulls and self._waiting:
-            raise RuntimeError(f"step: gradients have come since the last pull_; {ORDER}")
+        self.check_pulled(pulls)
         scaler = _stepping_scaler()
         if scaler is None:
             self._scalers.pop(optimizer, None)
         else:
             self._scalers[optimizer] = ref(scaler)
+
+    def check_pulled(self, pulls: bool) -> None:
+        """Raise RuntimeError where gradients wait for a pull. pulls: whether there is one in this round."""
+        if pulls and self._waiting:
+            raise RuntimeError(f"step: gradients have come since the last pull_; {ORDER}")
 
     def _has_arrived_at(self, optimizer: torch.optim.Optimizer) -> bool:
         """Whether gradients have come for an optimiser since the last step."""

@@ -6,21 +6,20 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import count
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
-from torch.nn.utils.spectral_norm import SpectralNorm
-from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 Source = nn.Module | Mapping[str, nn.Parameter] | Iterable[nn.Parameter] | Iterable[tuple[str, nn.Parameter]]
-Include = str | type[nn.Module] | tuple[type[nn.Module], ...] | Callable[[str, nn.Parameter], bool]
+Include = str | type[nn.Module] | Sequence[type[nn.Module]] | Callable[[str, nn.Parameter], bool]
 
-# What the paper fixes: weights and biases of convolutions, linear layers and batch-norm.
-LAYERS: tuple[type[nn.Module], ...] = (_ConvNd, nn.Linear, _BatchNorm)
+# What the paper fixes: weights and biases of convolutions, of linear layers (attention has some) and batch-norm.
+LAYERS: tuple[type[nn.Module], ...] = (_ConvNd, nn.Linear, nn.MultiheadAttention, _BatchNorm)
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 PARAMETRISED = "parametrizations"  # where a module keeps what its weights are computed from
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last, torch.channels_last_3d)
@@ -29,14 +28,19 @@ MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last, torch.channels_l
 def choose(source: Source, include: Include | None, exclude: str | Sequence[str]) -> dict[str, nn.Parameter]:
     """The parameters of `source` to fix, by name, each once: tied ones have their first name.
 
-    include: "all"; types of modules whose own parameters are taken; or a function (name, parameter) -> bool. None: the
-    `LAYERS` of a module, everything of a list. exclude: names or shell patterns ("head.*") of what is left out.
+    include: "all"; types of modules, one or a list, whose own parameters are taken; or a function (name, parameter) ->
+    bool. None: the `LAYERS` of a module, everything of a list. exclude: names or shell patterns ("head.*") of what is
+    left out.
 
     Raises ValueError for an `exclude` that matches nothing, for no parameters at all, and, naming the parameter, for
     one that cannot be fixed; TypeError for module types where there are no modules, and for what is no parameter.
     """
     every = _named(source)
     chosen = _included(source, every, include)
+    if not isinstance(exclude, str) and not (
+        isinstance(exclude, Sequence) and all(isinstance(pattern, str) for pattern in exclude)
+    ):
+        raise ValueError(f"exclude = {exclude!r}: allowed: a name or pattern, or several")
     for pattern in [exclude] if isinstance(exclude, str) else exclude:
         matched = {id(parameter) for name, parameter in every if name == pattern or fnmatchcase(name, pattern)}
         if not matched:
@@ -53,13 +57,16 @@ def choose(source: Source, include: Include | None, exclude: str | Sequence[str]
         raise ValueError("there are no parameters to fix; include and exclude say which are taken")
     owners: dict[int, str] = {}
     factors = _factors(source)
+    clipped = _clipped(source)
     for name, parameter in found.items():
+        if id(parameter) in clipped:
+            raise ValueError(f"{name}: its embedding changes it when it is used (max_norm); exclude it")
         if id(parameter) in factors or PARAMETRISED in name.split("."):
             raise ValueError(
                 f"{name}: a weight is computed from it (weight_norm and the like) and would have other values; "
                 "remove that first, or exclude it"
             )
-        _check(name, parameter)
+        check_parameter(name, parameter)
         owner = owners.setdefault(parameter.data_ptr(), name) if parameter.numel() else name
         if owner != name:
             raise ValueError(f"{name}: shares its memory with {owner}; tie parameters as one nn.Parameter")
@@ -76,6 +83,8 @@ def _named(source: Source) -> list[tuple[str, nn.Parameter]]:
     )
     named = [each if isinstance(each, tuple) else (f"parameter {next(numbers)}", each) for each in each_of]
     for name, parameter in named:
+        if not isinstance(name, str):
+            raise TypeError(f"{name!r}: the name of a parameter must be a text")
         if not isinstance(parameter, nn.Parameter):
             raise TypeError(f"{name}: an nn.Parameter is needed, not {type(parameter).__name__}")
     return named
@@ -83,22 +92,24 @@ def _named(source: Source) -> list[tuple[str, nn.Parameter]]:
 
 def _included(source: Source, every: Sequence[tuple[str, nn.Parameter]], include: Include | None) -> set[int]:
     """Identities of the parameters that `include` takes."""
-    if isinstance(include, str) and include != "all":
+    kinds = tuple(include) if isinstance(include, list | tuple) else (include,) if isinstance(include, type) else ()
+    known = include in (None, "all") if include is None or isinstance(include, str) else kinds or callable(include)
+    if not known or isinstance(include, nn.Module) or not all(isinstance(kind, type) for kind in kinds):
         raise ValueError(f"include = {include!r}: allowed: 'all', types of modules, or a function (name, parameter)")
     if include is None and isinstance(source, nn.Module):
-        include = LAYERS
-    if include is None or isinstance(include, str):
+        kinds = LAYERS
+    elif include is None or isinstance(include, str):
         return {id(parameter) for _, parameter in every}
-    if isinstance(include, type | tuple):
+    if kinds:
         if not isinstance(source, nn.Module):
             raise TypeError(f"include = {include}: module types need a module, not a list of parameters")
         return {
             id(parameter)
             for module in source.modules()
-            if isinstance(module, include)
+            if isinstance(module, kinds)
             for parameter in (*module.parameters(recurse=False), *_parametrised(module))
         }
-    return {id(parameter) for name, parameter in every if include(name, parameter)}
+    return {id(parameter) for name, parameter in every if cast(Callable[..., bool], include)(name, parameter)}
 
 
 def _parametrised(module: nn.Module) -> Iterable[nn.Parameter]:
@@ -107,18 +118,32 @@ def _parametrised(module: nn.Module) -> Iterable[nn.Parameter]:
 
 
 def _factors(source: Source) -> set[int]:
-    """Identities of parameters that are no weights themselves: weights are computed from them at every use."""
+    """Identities of parameters that are no weights themselves: weights are computed from them at every use.
+
+    By torch's parametrisations, or by a hook before the module's call, as weight_norm, spectral_norm and pruning do:
+    beside a plain tensor `weight`, `weight_g` and `weight_orig` are what it is computed from.
+    """
     modules = list(source.modules()) if isinstance(source, nn.Module) else []
     found = [parameter for module in modules for parameter in _parametrised(module)]
     for module in modules:
         own = dict(module.named_parameters(recurse=False))
-        for hook in module._forward_pre_hooks.values():
-            if isinstance(hook, WeightNorm | SpectralNorm):
-                found += [own[name] for end in ("g", "v", "orig") if (name := f"{hook.name}_{end}") in own]
+        computed = [name for name, value in vars(module).items() if isinstance(value, Tensor)]
+        for stem in computed if module._forward_pre_hooks else ():
+            found += [parameter for name, parameter in own.items() if name.startswith(f"{stem}_")]
     return {id(parameter) for parameter in found}
 
 
-def _check(name: str, parameter: nn.Parameter) -> None:
+def _clipped(source: Source) -> set[int]:
+    """Identities of embeddings' weights that every use changes."""
+    modules = list(source.modules()) if isinstance(source, nn.Module) else []
+    return {
+        id(module.weight)
+        for module in modules
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
+    }
+
+
+def check_parameter(name: str, parameter: nn.Parameter) -> None:
     """Raise ValueError for a parameter whose elements are not all its own, in one piece, and of a known type."""
     problem = ""
     if is_traceable_wrapper_subclass(parameter):  # of shards, of quantised weights

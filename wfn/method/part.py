@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wfn.method.masked import pull_, put_
-from wfn.method.parameters import flat, shaped_like
+from wfn.method.parameters import check_parameter, flat, shaped_like
 from wfn.method.regulariser import Regulariser
 
 FREE = -1  # in place of an index into the codebook
@@ -30,6 +30,7 @@ class Part:
         self.free = ~self.fixed
         self.slopes = torch.empty(0)
         self.free_count = parameter.numel()
+        self._version = parameter._version  # of the last time that its fixed weights were seen at their values
 
     @property
     def any_fixed(self) -> bool:
@@ -41,15 +42,18 @@ class Part:
         self.kept, self.fixed = values.to(self.parameter.device, self.parameter.dtype), fixed
         self.free, self.free_count = ~fixed, int((~fixed).sum())
         self._layout = _Layout.of(self.parameter)
+        self._version = -1
 
     def follow_(self) -> None:
         """Bring what is kept to where the parameter is now, in the order of its memory.
 
-        Raises RuntimeError where it has got another shape or type, as a shard or a cast has.
+        Raises RuntimeError where it has got another shape or type, as a shard or a cast has, ValueError where it is now
+        a view.
         """
         old, new = self._layout, _Layout.of(self.parameter)
         if old == new:
             return
+        check_parameter(self.name, self.parameter)
         if (old.shape, old.dtype) != (new.shape, new.dtype):
             raise RuntimeError(
                 f"{self.name}: is {_said(new)}, and was {_said(old)}; after a change of shape or type a new "
@@ -67,11 +71,22 @@ class Part:
         self.follow_()
         if self.any_fixed:
             put_(flat(self.parameter), self.kept, self.fixed)
+        self._version = self.parameter._version
 
-    def has_moved(self) -> bool:
-        """Whether a fixed weight is not at its value."""
+    def check_held(self) -> None:
+        """Raise RuntimeError where a fixed weight is not at its value any more."""
         self.follow_()
-        return self.any_fixed and bool(((flat(self.parameter.detach()) != self.kept) & self.fixed).any())
+        if self.any_fixed and bool(((flat(self.parameter.detach()) != self.kept) & self.fixed).any()):
+            raise RuntimeError(
+                f"{self.name}: fixed weights have moved since the last fix_; attach() every optimiser that steps, and "
+                "load weights together with the fixer's state"
+            )
+        self._version = self.parameter._version
+
+    def check_untouched(self) -> None:
+        """As `check_held`, at no cost where nothing has written to the parameter since it was last seen."""
+        if self.parameter._version != self._version:
+            self.check_held()
 
     def indices(self, codebook: NDArray[np.float32]) -> Tensor:
         """Its weights as indices into `codebook` [k], `FREE` where they are free."""

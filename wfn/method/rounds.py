@@ -55,6 +55,10 @@ def delta_schedule(delta: float, rounds: int) -> list[float]:
 
 def plan(delta: float, fractions: Sequence[float]) -> list[Round]:
     """All rounds. Raises ValueError for fractions that do not rise to 1, and for a budget that is out of range."""
+    try:
+        fractions, delta = tuple(float(fraction) for fraction in fractions), float(delta)
+    except (TypeError, ValueError):
+        raise ValueError(f"delta = {delta!r}, fractions = {fractions!r}: a number, and a list of numbers") from None
     rising = all(low < high for low, high in zip((0.0, *fractions), fractions, strict=False))
     if not fractions or not rising or fractions[-1] != 1:
         raise ValueError(f"fractions = {list(fractions)}: must rise from above 0 and end at 1")

@@ -3,6 +3,8 @@
 import torch
 from numba import config, set_num_threads
 
+from wfn.compiling import may_start_threads
+
 # Weights per task of a parallel loop, and per partial sum; a vector of no more starts no threads.
 CHUNK = 1 << 16
 
@@ -14,6 +16,8 @@ def follow_torch() -> None:
     that outnumber the cores wait for each other, and training was seen to take six times as long. Numba, when it starts
     its threads, raises OpenMP's limit for the whole process, torch included.
     """
+    if not may_start_threads():
+        return
     wanted = torch.get_num_threads()
     set_num_threads(min(wanted, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     if torch.get_num_threads() != wanted:

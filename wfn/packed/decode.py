@@ -12,17 +12,15 @@ from torch import Tensor
 
 from wfn.packed.errors import PackedError
 from wfn.packed.file import Reader, Source, reading
-from wfn.packed.header import CODEBOOKS, TABLES, Entry
+from wfn.packed.header import CODEBOOKS, TABLES, Entry, check_tables
 from wfn.packed.planes import inflated
 from wfn.packed.streams import decode_into_
-from wfn.packed.tables import FREQUENCY, TOTAL, Counts, from_bytes
+from wfn.packed.tables import TOTAL, Counts, from_bytes
 from wfn.packed.types import Bits, bits_type, empty, to_bits
 from wfn.packed.values import distinct_values
 
 # A tensor of one value costs no bytes, so what a file unfolds to has to have a limit.
 LIMIT, LIMIT_PER_BYTE = 128 << 20, 32
-# So has what its tables unfold to: runs of zeros cost no bytes either, and a codebook may have any number of tables.
-TABLES_LIMIT = 64 << 20
 
 
 def unpack(source: Source, *, limit: int | None = None) -> dict[str, Tensor]:
@@ -61,8 +59,7 @@ class _Decoder:
         self._reader = reader
         self._codebooks = _codebooks(reader)
         sizes = [header.codebooks[book].values + 1 for book in header.tables]
-        if FREQUENCY.itemsize * sum(sizes) > TABLES_LIMIT:
-            raise PackedError(f"has tables of {sum(sizes)} frequencies; allowed: {TABLES_LIMIT // FREQUENCY.itemsize}")
+        check_tables(header)
         self._tables = from_bytes(reader.section(TABLES), sizes)
         self._wanted_again = {entry.same for entry in header.tensors}
         self._kept: dict[str, Tensor] = {}
@@ -146,7 +143,7 @@ class Contents:
 
     bytes: of the file; unpacked_bytes: of its tensors in memory. codebook [k], usage [k]: the distinct values of all
     coded floating-point tensors together, ascending, and how many weights have each; entropy: of these, in bits a
-    weight. network, metadata: as they were given to `pack`.
+    weight. network, metadata: as they were given to `pack`, in what JSON makes of them.
     """
 
     bytes: int

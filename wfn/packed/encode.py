@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from wfn.packed.file import Source, write
-from wfn.packed.header import MAX_DIMENSIONS, Codebook, Entry, Header
+from wfn.packed.header import MAX_DIMENSIONS, MOST_FREQUENCIES, Codebook, Entry, Header
 from wfn.packed.network.describing import described
 from wfn.packed.planes import deflate
 from wfn.packed.streams import encode
@@ -49,6 +49,10 @@ def pack(
 
     Raises ValueError that names the tensor, or the key of `network` or `metadata`, that cannot be kept.
     """
+    if not isinstance(model_or_state, nn.Module | Mapping):
+        raise ValueError(f"a module, or tensors by name, are needed, not {type(model_or_state).__name__}")
+    if not isinstance(metadata, Mapping | None):
+        raise ValueError(f"metadata: an object is needed, not {type(metadata).__name__}")
     # As a dict of its own: what makes a tensor at every access would let go of it before the others are compared.
     state = dict((model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else model_or_state).items())
     named = _entries(state)
@@ -87,6 +91,8 @@ def _encoded(
         values.append(_codebook(group)[0])
         histograms = [_histogram(tensor, values[-1]) for tensor in group]
         numbers = shared_tables(histograms)
+        if (max(numbers) + 1) * (len(values[-1]) + 1) > MOST_FREQUENCIES // 2:
+            numbers = [0] * len(group)  # less small, but within what a reader takes
         for tensor, number in zip(group, numbers, strict=True):
             coded[tensor.entry.name] = len(tables) + number, values[-1]
         for number in range(max(numbers) + 1):
@@ -128,6 +134,8 @@ def _entries(state: Mapping[str, Tensor]) -> list[Entry]:
             raise ValueError(f"{name}: only a dense tensor with values can be kept")
         if tensor.ndim > MAX_DIMENSIONS:
             raise ValueError(f"{name}: {tensor.ndim} dimensions; at most {MAX_DIMENSIONS} can be kept")
+        if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer) or tensor.is_nested:
+            raise ValueError(f"{name}: has no shape, or several; only a dense tensor with values can be kept")
         dtype, shape = NAMES[tensor.dtype], tuple(tensor.shape)
         storage = (tensor.device, tensor.data_ptr(), tensor.stride(), dtype, shape, tensor.is_conj(), tensor.is_neg())
         first = seen.setdefault(storage, name) if tensor.numel() else name

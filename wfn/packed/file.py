@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from wfn.packed.download import local
 from wfn.packed.errors import PackedError
-from wfn.packed.header import Header, parse
+from wfn.packed.header import Header, check_tables, parse
 from wfn.packed.planes import inflate
 from wfn.packed.replacing import replacing
 
@@ -34,11 +34,19 @@ def padding(length: int) -> int:
 def write(target: Source, header: Header, sections: Sequence[bytes]) -> int:
     """Write a file, whole or not at all; returns its length. The header's own `sections` are to be those given here.
 
-    Raises ValueError for a header that is too large, OSError where the file cannot be written.
+    Raises ValueError for a header that is too large or that no reader would take, and for an open file that is not at
+    its beginning; OSError where the file cannot be written.
     """
     plain = header.to_bytes()
     if len(plain) > MAX_HEADER:
-        raise ValueError(f"network and metadata: the header would have {len(plain)} bytes; allowed: {MAX_HEADER}")
+        raise ValueError(
+            f"names of {len(header.tensors)} tensors, network and metadata: the header would have {len(plain)} bytes; "
+            f"allowed: {MAX_HEADER}"
+        )
+    try:
+        check_tables(parse(plain))
+    except PackedError as error:
+        raise ValueError(f"cannot be packed: {error}") from None
     packed = zlib.compress(plain, 9)
     total = HEADER_AT + sum(len(part) + padding(len(part)) for part in (packed, *sections))
     prefix = PREFIX.pack(MAGIC, MAJOR, MINOR, len(packed), total, 0)
@@ -57,7 +65,11 @@ def _opened(target: Source) -> Iterator[BinaryIO]:
         with replacing(target) as partial, partial.open("wb") as file:
             yield file
     else:
+        if target.seekable() and target.tell():
+            raise ValueError(f"the open file is at byte {target.tell()}; it has to be at its beginning")
         yield target
+        if target.seekable():
+            target.truncate()  # what it had before
 
 
 class Reader:

@@ -14,6 +14,8 @@ from wfn.packed.types import TYPES
 
 MAX_DIMENSIONS = 8
 MAX_VALUES = 1 << 48
+# Of all tables together: runs of zeros cost no bytes, and a codebook may have any number of tables. At two bytes each.
+MOST_FREQUENCIES = 32 << 20
 CODEBOOKS, TABLES, FIRST_OWN = 0, 1, 2  # sections
 
 
@@ -86,7 +88,7 @@ class Header:
         }
         try:
             return json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"network and metadata: only what JSON can hold is allowed ({error})") from None
 
 
@@ -119,6 +121,13 @@ def parse(content: bytes) -> Header:
     )
     _check_tensors(header)
     return header
+
+
+def check_tables(header: Header) -> None:
+    """Raise PackedError for tables that would take too much memory."""
+    frequencies = sum(header.codebooks[book].values + 1 for book in header.tables)
+    if frequencies > MOST_FREQUENCIES:
+        raise PackedError(f"has tables of {frequencies} frequencies; allowed: {MOST_FREQUENCIES}")
 
 
 def _check_tensors(header: Header) -> None:

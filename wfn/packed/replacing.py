@@ -14,7 +14,8 @@ def replacing(path: str | os.PathLike[str], *, package: bool = False) -> Iterato
     """Another path to write a file to, which takes the place of `path` at the end.
 
     package: what is written is a folder that counts as one file, and may take the place of one. After an error `path`
-    is what it was, and nothing else is left. Of a link, the file that it leads to is replaced. Raises OSError where its
+    is what it was, and nothing else is left. Of a link, the file that it leads to is replaced. A file that is replaced
+    leaves its permissions to the new one. Raises OSError where its
     folder is not there, where `path` is itself a folder, a device or a pipe, or the file cannot be written.
     """
     target = Path(os.path.realpath(path))
@@ -24,20 +25,23 @@ def replacing(path: str | os.PathLike[str], *, package: bool = False) -> Iterato
         raise FileExistsError(f"{target}: is no file; the name of a file is needed")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target}: there is no folder {target.parent}")
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
-        partial = Path(folder) / target.name
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".writing-") as folder:
+        new = Path(folder, "new")
+        new.mkdir()
+        partial = new / target.name
         yield partial
+        mode = _mode(target if target.is_file() else Path(folder, "like-any-other"))
         for written in partial.rglob("*") if partial.is_dir() else (partial,):
             if written.is_file():
                 with written.open("rb") as file:
                     os.fsync(file.fileno())
-                written.chmod(0o666 & ~_umask())  # some programs write for their owner alone
+                written.chmod(mode)  # some programs write for their owner alone
         if target.is_dir():  # which no other takes the place of
             target.rename(Path(folder) / "replaced")
         partial.rename(target)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _mode(file: Path) -> int:
+    """The permissions of a file, which is made where it is not there: asking for the umask would change it."""
+    file.touch()
+    return file.stat().st_mode & 0o777

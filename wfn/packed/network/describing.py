@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any, cast
 
@@ -60,7 +60,18 @@ def _differs(model: nn.Module, built: nn.Module) -> str | None:
         for key in sorted(a.keys() & b.keys())
         if a[key] != b[key]
     )
-    return next(lines, None) or next(values, None)
+    return next(lines, None) or next(values, None) or next(_changes(model, built), None)
+
+
+def _changes(model: nn.Module, built: nn.Module) -> Iterator[str]:
+    """Hooks of a model's modules, and methods replaced there, that the network as it will be built does not have."""
+    for (name, module), (_, other) in zip(model.named_modules(), built.named_modules(), strict=False):
+        for kind in ("forward_pre_hooks", "forward_hooks"):
+            if len(getattr(module, f"_{kind}")) != len(getattr(other, f"_{kind}")):
+                yield f"{name or 'the model'}: has {kind.replace('_', ' ')} of its own"
+        for key in sorted(vars(module).keys() - vars(other).keys()):
+            if callable(getattr(type(module), key, None)):
+                yield f"{name or 'the model'}: its method {key} has been replaced"
 
 
 def _acting(model: nn.Module) -> list[tuple[str, dict[str, Any]]]:

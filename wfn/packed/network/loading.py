@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from wfn.packed.network.allowed import check
 from wfn.packed.network.building import create, misnamed, unfit
 from wfn.picture import plain_picture
 
+_ONE_AT_A_TIME = Lock()
+
 
 def load(source: Source, *, limit: int | None = None) -> nn.Module:
     """The network of a packed file: built by timm, with its weights, on the CPU and ready to predict.
@@ -27,6 +30,9 @@ def load(source: Source, *, limit: int | None = None) -> nn.Module:
     that of the file; `model.classes` has the names of the outputs. Each is None where the file does not say. Arguments
     and errors of `unpack`, and PackedError for a file without a network and for one that its weights do not fit;
     ImportError where timm is missing.
+
+    torch's default type and random state are the process' own: they are borrowed while the network is built, and
+    put back. Other threads should not draw from them meanwhile; several may load at a time.
     """
     with reading(source) as reader:
         told = reader.header.network
@@ -57,13 +63,15 @@ def _built(network: Mapping[str, Any], state: Mapping[str, Tensor], allowed: int
         wrong = f"{network['timm']} needs {own} bytes beside its tensors; allowed: {allowed}"
     if wrong:
         raise PackedError(wrong)
-    before = torch.get_default_dtype()
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.set_default_dtype(torch.float32)
+    with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        before = torch.get_default_dtype()
+        if before != torch.float32:
+            torch.set_default_dtype(torch.float32)
         try:
             model = create(network)
         finally:
-            torch.set_default_dtype(before)
+            if before != torch.float32:
+                torch.set_default_dtype(before)
     model.load_state_dict(state, assign=True)
     return model
 
