@@ -180,6 +180,14 @@ def test_a_step_that_is_left_out_is_no_fault():
     fixer.check()
 
 
+def test_a_model_made_in_inference_mode():
+    with torch.inference_mode():
+        model = network()
+        fixer = wfn.fix(model, delta=0.01)
+        fixer.check()
+    assert len(model[0].weight.unique()) <= len(fixer.codebook())
+
+
 def test_going_back_within_a_round():
     model = network()
     fixer = WeightFixer(model, delta=0.01, fractions=(0.3, 0.6, 1.0))

@@ -30,7 +30,7 @@ class Part:
         self.free = ~self.fixed
         self.slopes = torch.empty(0)
         self.free_count = parameter.numel()
-        self._version = parameter._version  # of the last time that its fixed weights were seen at their values
+        self._version = _version(parameter)  # of the last time that its fixed weights were seen at their values
 
     @property
     def any_fixed(self) -> bool:
@@ -71,7 +71,7 @@ class Part:
         self.follow_()
         if self.any_fixed:
             put_(flat(self.parameter), self.kept, self.fixed)
-        self._version = self.parameter._version
+        self._version = _version(self.parameter)
 
     def check_held(self) -> None:
         """Raise RuntimeError where a fixed weight is not at its value any more."""
@@ -81,11 +81,11 @@ class Part:
                 f"{self.name}: fixed weights have moved since the last fix_; attach() every optimiser that steps, and "
                 "load weights together with the fixer's state"
             )
-        self._version = self.parameter._version
+        self._version = _version(self.parameter)
 
     def check_untouched(self) -> None:
         """As `check_held`, at no cost where nothing has written to the parameter since it was last seen."""
-        if self.parameter._version != self._version:
+        if _version(self.parameter) != self._version:
             self.check_held()
 
     def indices(self, codebook: NDArray[np.float32]) -> Tensor:
@@ -143,6 +143,11 @@ class _Layout(NamedTuple):
     @classmethod
     def of(cls, parameter: Tensor) -> _Layout:
         return cls(tuple(parameter.shape), parameter.stride(), parameter.dtype, parameter.device)
+
+
+def _version(parameter: Tensor) -> int:
+    """How often torch has written to a parameter; it does not count for those made in inference mode."""
+    return 0 if parameter.is_inference() else parameter._version
 
 
 def _said(layout: _Layout) -> str:
