@@ -42,8 +42,8 @@ def at_once(settings: Settings) -> int:
 
 def finds_accelerator(settings: Settings) -> bool:
     """Whether `hardware.accelerator: auto` means another device than the CPU. Imports torch, which takes seconds."""
-    if settings.hardware.accelerator != "auto":
-        return settings.hardware.accelerator != "cpu"
+    if settings.hardware.accelerator == "cpu":
+        return False
     torch = importlib.import_module("torch")
     return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
 

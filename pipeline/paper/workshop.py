@@ -58,7 +58,8 @@ def furnish(place: Path, clone: Path, files: Files) -> None:
     """
     own = {OWN: files.profile, PARAMS_FILE: files.params}
     texts = {name: yaml.safe_dump(dict(values), sort_keys=False).encode() for name, values in own.items()}
-    if _code(place) | texts != _code(clone) | texts or any(_content(place / name) != texts[name] for name in texts):
+    there = _code(place) | {name: _content(place / name) for name in texts}
+    if there != _code(clone) | texts:
         (place / PARAMS_FILE).unlink(missing_ok=True)  # comes back last: broken off, this begins anew
         for folder in (*RESULTS, *FOLDERS):
             shutil.rmtree(place / folder, ignore_errors=True)

@@ -46,16 +46,33 @@ FIRST = {
 }
 
 
+# Headings of figures and tables.
+BESIDE_EACH_OTHER = {
+    "quantisers": "WFN against other methods",
+    "comparison": COMPARISON,
+    "published": "Beside the published figures",
+    "published-same": "Published for this data set and model",
+    "exploration": "How the settings act",
+}
+INSIDE = {
+    "rounds": "Over the fixing rounds",
+    "fates": "What became of every weight",
+    "what-changed": "What changed",
+    "layers": "Layer by layer",
+    "representation": "Representation cost",
+}
+
+
 def chapters(
     settings: Settings, results: Results, frames: Mapping[str, pd.DataFrame], pictures: Mapping[str, Picture]
 ) -> list[Chapter]:
     """The page's chapters in order, without the sections of which there is nothing to show."""
     notes = _notes(settings, results, frames)
 
-    def those(**headings: str) -> list[Section]:
-        """Sections of figures and tables, by their names with _ for -."""
+    def those(headings: Mapping[str, str]) -> list[Section]:
+        """Sections of figures and tables, by their names."""
         found = []
-        for name, heading in ((name.replace("_", "-"), heading) for name, heading in headings.items()):
+        for name, heading in headings.items():
             if name in pictures:
                 found.append(_drawn(heading, notes[name], name, pictures[name], frames))
             elif name in frames:
@@ -63,42 +80,18 @@ def chapters(
         return found
 
     return [
-        Chapter("The result", [*those(claims=CLAIMS, accuracy_size=LOST), _use(results)]),
-        Chapter(
-            "Networks beside each other",
-            [
-                *those(
-                    quantisers="WFN against other methods",
-                    comparison=COMPARISON,
-                    published="Beside the published figures",
-                    published_same="Published for this data set and model",
-                    exploration="How the settings act",
-                ),
-                *_explored(settings, frames),
-            ],
-        ),
-        Chapter(
-            "Inside the fixed network",
-            those(
-                rounds="Over the fixing rounds",
-                fates="What became of every weight",
-                what_changed="What changed",
-                layers="Layer by layer",
-                representation="Representation cost",
-            ),
-        ),
+        Chapter("The result", [*those({"claims": CLAIMS, "accuracy-size": LOST}), _use(results)]),
+        Chapter("Networks beside each other", [*those(BESIDE_EACH_OTHER), *_explored(settings, frames)]),
+        Chapter("Inside the fixed network", those(INSIDE)),
         Chapter(
             "How it was made",
             [
                 *_examples(results),
-                *those(rates="How the learning rates were chosen", provenance="Every run"),
+                *those({"rates": "How the learning rates were chosen", "provenance": "Every run"}),
                 Section("Settings", "params.yaml and the profile", Folded(_json(settings))),
             ],
         ),
-        Chapter(
-            "Reference",
-            [*those(published_elsewhere="Published elsewhere"), _glossary(frames)],
-        ),
+        Chapter("Reference", [*those({"published-elsewhere": "Published elsewhere"}), _glossary(frames)]),
     ]
 
 

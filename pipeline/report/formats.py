@@ -120,7 +120,7 @@ def _heading(name: str, classes: str) -> str:
 
 
 def _class(values: pd.Series, on_demand: bool) -> str:
-    found = ["number"] * _is_numeric(values) + ["rest"] * on_demand
+    found = [*(["number"] if _is_numeric(values) else []), *(["rest"] if on_demand else [])]
     return f' class="{" ".join(found)}"' if found else ""
 
 

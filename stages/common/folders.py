@@ -4,11 +4,11 @@ Taken from the settings: folders of values that have left the grid may still lie
 command line of dvc.yaml, where a shell would read it.
 """
 
-import itertools
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.base.errors import InputError
+from pipeline.base.naming import first_of
 from pipeline.base.results import writable
 from pipeline.base.settings import Settings
 
@@ -35,16 +35,15 @@ def _baseline(repeat: int) -> Made:
 
 def fixed(settings: Settings) -> list[Made]:
     """What `fix`, its repeats and every cell of `sweep` write, in this order."""
-    grid = settings.grid
     return [
         Made("fix", Path("fix")),
         *(Made(f"repeats@{repeat}", Path("repeats", f"repeat-{repeat}")) for repeat in settings.repeats),
         *(
             Made(
-                f"sweep@{delta!r}-{alpha!r}-{repeat}",
-                Path("sweep", f"delta-{delta!r}_alpha-{alpha!r}_repeat-{repeat}"),
+                f"sweep@{name}",
+                Path("sweep", f"delta-{cell.delta!r}_alpha-{cell.alpha!r}_repeat-{cell.seed - settings.seed}"),
             )
-            for delta, alpha, repeat in itertools.product(grid.delta, grid.alpha, grid.repeats)
+            for name, cell in settings.swept().items()
         ),
     ]
 
@@ -98,6 +97,6 @@ def places(settings: Settings, stage: str, runs: Path | None, out: Path | None) 
     if stage not in own:
         kind = stage.partition("@")[0]
         near = [known for known in own if known.partition("@")[0] == kind] or list(own)
-        raise InputError(f"--stage {stage}: no such stage; allowed: {', '.join(near[:5])}{', ...' * (len(near) > 5)}")
+        raise InputError(f"--stage {stage}: no such stage; allowed: {first_of(near)}")
     begins_with = _baseline(settings.for_stage(stage).seed - settings.seed)
     return Places(runs / DATA, runs / begins_with.folder, writable(out or runs / own[stage]))

@@ -41,7 +41,7 @@ class Settings(Everything):
             return self.for_variant(cell)
         if kind == "quantise":
             return self.for_quantiser(cell)[0]
-        cells = {"baselines": self._repeats(), "repeats": self._repeats(), "sweep": self._sweep()}.get(kind)
+        cells = {"baselines": self._repeats(), "repeats": self._repeats(), "sweep": self.swept()}.get(kind)
         if cells is None:
             return self
         if cell not in cells:
@@ -51,7 +51,8 @@ class Settings(Everything):
     def _repeats(self) -> dict[str, Settings]:
         return {str(repeat): self.repeated(repeat) for repeat in self.repeats}
 
-    def _sweep(self) -> dict[str, Settings]:
+    def swept(self) -> dict[str, Settings]:
+        """The settings of every cell of `sweep`, by its name in dvc.yaml."""
         grid = self.grid
         return {
             f"{delta!r}-{alpha!r}-{repeat}": self._with(delta, alpha, repeat)
