@@ -7,7 +7,9 @@ UV ?= $(shell command -v uv || echo .tools/bin/uv)
 export MLFLOW_DISABLE_TELEMETRY := true
 # Importing torch and timm takes 4 s where Python may keep compiled modules, 10 s where it may not.
 unexport PYTHONDONTWRITEBYTECODE
+unexport PYTHONSAFEPATH
 # Everything that uv makes stays in the clone, but for its shared download cache.
+export UV_PROJECT_ENVIRONMENT := .venv
 RUN = $(UV) run --frozen
 
 PYTEST = OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -1,6 +1,7 @@
 """Not a stage: has the next run take a person's own pictures, by a profile for them (`make home PICTURES=folder`)."""
 
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ PATTERN, OWN = PROFILES / "custom.yaml", PROFILES / "own.yaml"
 
 def own(pictures: Pictures = None, model: Model = None) -> None:
     """Write profiles/own.yaml for these pictures, or change what it says of them, and choose it in params.yaml."""
+    if os.environ.get("PICTURES", "x").strip() == "":
+        raise InputError("PICTURES: is empty; allowed: a folder with a folder of pictures a class, or none")
     if pictures is not None:
         if not in_clone(pictures).is_dir():
             raise InputError(
@@ -54,7 +57,8 @@ def _write(texts: Mapping[Path, str]) -> None:
     try:
         for path, text in texts.items():
             write_files(path.parent, {path.name: text.encode()})
-        load_settings()
+        if load_settings().profile != OWN.stem:
+            raise InputError(f"{PARAMS_FILE}: has no line that begins with `profile: `; allowed: one")
     except InputError:
         for path, content in before.items():
             if content is None:

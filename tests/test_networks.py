@@ -316,3 +316,52 @@ def test_the_example_is_trained_fixed_and_packed(example, fabric, tmp_path):
 def test_the_example_explores_too(example):
     small = changed(example, explore={**example.explore.model_dump(), "model": "cifar_resnet20"}).for_explore()
     assert isinstance(build(small.model, seed=0), nn.Module)
+
+
+# Last, because a name is registered once in a process, and lines above name those that there are.
+LAYER = "\n\nclass Own(nn.Module):\n    num_classes = 10\n\n    def __init__(self):\n        super().__init__()\n"
+UNTRAINABLE = {
+    "computes without gradients": (
+        "        self.layer = nn.Linear(1024, 10)\n\n    @torch.inference_mode()\n    def forward(self, x):\n"
+        "        return self.layer(x.flatten(1))\n",
+        "does not run on pictures of 1x32x32",
+    ),
+    "is made for one size of batch": (
+        "        self.layer = nn.Linear(1024, 10)\n\n    def forward(self, x):\n"
+        "        return self.layer(x.reshape(2, 1024))\n",
+        "does not run on pictures of 1x32x32",
+    ),
+    "keeps a graph between batches": (
+        "        self.layer, self.last = nn.Linear(1024, 10), 0\n\n    def forward(self, x):\n"
+        "        y = self.layer(x.flatten(1))\n        self.last = y.mean() + self.last\n"
+        "        return y + self.last\n",
+        "does not run on pictures of 1x32x32",
+    ),
+    "has weights of half precision": (
+        "        self.layer, self.narrow = nn.Linear(1024, 10), nn.Parameter(torch.ones(1, dtype=torch.bfloat16))\n\n"
+        "    def forward(self, x):\n        return self.layer(x.flatten(1)) * self.narrow\n",
+        "narrow is torch.bfloat16; torch.float32 is needed",
+    ),
+    "keeps what is no tensor": (
+        "        self.layer = nn.Linear(1024, 10)\n\n    def get_extra_state(self):\n        return {'a': 1}\n\n"
+        "    def forward(self, x):\n        return self.layer(x.flatten(1))\n",
+        "_extra_state is a dict; a tensor with a shape is needed",
+    ),
+    "has no shape yet": (
+        "        self.layer, self.first = nn.LazyLinear(10), nn.Linear(1, 1)\n\n    def forward(self, x):\n"
+        "        return self.layer(x.flatten(1))\n",
+        "layer.weight is a UninitializedParameter; a tensor with a shape is needed",
+    ),
+    "makes a layer when it is used": (
+        "        self.layer = nn.Linear(1024, 10)\n\n    def forward(self, x):\n"
+        "        self.later = getattr(self, 'later', None) or nn.Linear(10, 10)\n"
+        "        return self.later(self.layer(x.flatten(1)))\n",
+        "later.bias comes or goes when it is used",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "said"), UNTRAINABLE.values(), ids=UNTRAINABLE)
+def test_a_network_that_could_not_be_trained(settings, own, body, said):
+    text = f"{HEAD}{LAYER}{body}\n\n@register_model\ndef NAME({ARGUMENTS}):\n    return Own()\n"
+    assert said in refused(settings, **own(text))

@@ -14,7 +14,6 @@ import pytest
 import yaml
 from clones import ROOT, clean_environment, edited, files_of, heed_ctrl_c
 
-from pipeline.ahead import side_by_side
 from pipeline.ahead.side_by_side import Stages, at_once, make_all, named, width
 from pipeline.ahead.turn import LOCK
 
@@ -146,7 +145,7 @@ def test_as_many_as_memory_holds(monkeypatch, settings):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16), raising=False)
     for available, count in ((10e9, 6), (1e9, 1)):
         memory = psutil.virtual_memory()._replace(available=available)
-        monkeypatch.setattr(side_by_side.psutil, "virtual_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda memory=memory: memory)
         assert at_once(settings) == count
 
 

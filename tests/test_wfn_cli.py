@@ -216,7 +216,11 @@ def test_evaluate_matches_names(weights, packed, tmp_path):
         assert [line.split(": ")[1].split()[0] for line in said] == [always] * 6
         assert run("evaluate", file, tmp_path / "data").stdout.split()[1] == share
     (tmp_path / "data" / "eel").mkdir()
-    assert "5 class folders; the network has 4 classes" in refused("evaluate", packed, tmp_path / "data")
+    assert "no folder for none; no class for eel; allowed" in refused("evaluate", packed, tmp_path / "data")
+    (tmp_path / "data" / "eel").rmdir()
+    (tmp_path / "data" / "dog").rename(tmp_path / "data" / "Dog")  # comes first, and no order stands for the names
+    assert "no folder for dog; no class for Dog; allowed" in refused("evaluate", packed, tmp_path / "data")
+    assert "in order of the folders" in run("evaluate", tmp_path / "none.wfn", tmp_path / "data").stderr
 
 
 def test_evaluate_takes_two_spellings_of_a_letter_for_one(weights, tmp_path):

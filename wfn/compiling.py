@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import numba
@@ -37,6 +38,26 @@ def uncompiled(function: F) -> F:
     return cast(F, torch._disable_dynamo(function))  # type: ignore[attr-defined]
 
 
+def _forgive_damage(dispatcher: Any) -> None:
+    """Have a damaged file of what is kept count as none, and be written anew."""
+    kept = dispatcher._cache
+    load, save = kept.load_overload, kept.save_overload
+
+    def load_overload(*arguments: Any) -> Any:
+        try:
+            return load(*arguments)
+        except Exception:  # whatever a damaged file makes of the unpickler
+            with suppress(OSError):
+                kept.flush()
+            return None
+
+    def save_overload(*arguments: Any) -> None:
+        with suppress(OSError):  # a full disk: it is compiled again the next time
+            save(*arguments)
+
+    kept.load_overload, kept.save_overload = load_overload, save_overload
+
+
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """A decorator: as numba.njit with these options, compiled once for all processes where a folder can be written.
 
@@ -46,6 +67,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         try:
             dispatcher = numba.njit(cache=True, **options)(function)
+            _forgive_damage(dispatcher)
         except RuntimeError:  # neither this package's folder nor one of the person's own
             dispatcher = numba.njit(**options)(function)
         if not options.get("parallel"):

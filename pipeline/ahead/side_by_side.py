@@ -19,6 +19,7 @@ from typing import IO
 
 import psutil
 
+from pipeline.base.limits import cores, free_memory
 from pipeline.base.settings import Settings
 from pipeline.watching.progress import duration
 
@@ -36,8 +37,7 @@ def at_once(settings: Settings) -> int:
     hardware = settings.hardware
     if settings.threads is None or hardware.processes > 1 or hardware.accelerator not in ("auto", "cpu"):
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // settings.threads, int(psutil.virtual_memory().available / MEMORY)))
+    return max(1, min(int(cores() // settings.threads), int(free_memory() / MEMORY)))
 
 
 def finds_accelerator(settings: Settings) -> bool:

@@ -1,5 +1,8 @@
 """Errors that end in one line."""
 
+# How torch says so, of a CPU and of a GPU.
+NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "cannot allocate memory", "bad_alloc")
+
 
 class InputError(Exception):
     """Something that the person running can mend; the message is one line that says what."""
@@ -15,7 +18,23 @@ def asked_to_stop(error: BaseException) -> BaseException | None:
     return None if isinstance(found, Exception) else found
 
 
-def first_line(error: Exception) -> str:
+def lack_of_memory(error: BaseException) -> str:
+    """What to do where an error is that torch, or Python, got no memory; empty for any other."""
+    said = str(error).lower()
+    if "shared memory" in said or "/dev/shm" in said:
+        return (
+            "too little shared memory (/dev/shm) for the pictures that are read beside the training; allowed: fewer "
+            "hardware.workers, smaller batches, or more of it (docker run --shm-size=2g)"
+        )
+    if isinstance(error, MemoryError) or any(words in said for words in NO_MEMORY):
+        return (
+            f"out of memory ({first_line(error)[:120]}); allowed: smaller batches (pretrain.batch_size, "
+            "finetune.batch_size, quantise.batch_size), hardware.accumulate above 1, smaller data.pixels"
+        )
+    return ""
+
+
+def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 

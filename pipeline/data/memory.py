@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from pipeline.base.errors import InputError
+from pipeline.base.limits import free_memory
 from pipeline.base.results import CARD, to_json, write_files
 from pipeline.base.settings import Data
 from pipeline.data.choosing import choose, split
@@ -104,7 +104,7 @@ def prepare(settings: Data, seed: int) -> InMemory:
 def _check_memory(images: int, settings: Data) -> None:
     """Raise InputError where so many images do not fit into the memory that is free, before any is decoded."""
     size = images * settings.channels * settings.pixels**2
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if size * COPIES > free:
         raise InputError(
             f"data.storage = memory: {images:,} images of {settings.channels} x {settings.pixels} x {settings.pixels} "

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import safetensors.numpy
 import torch
 from PIL.Image import Image
@@ -26,6 +25,7 @@ from torch.utils.data import Dataset as Items
 from torchvision.transforms import Compose
 
 from pipeline.base.errors import InputError
+from pipeline.base.limits import free_memory
 from pipeline.base.results import CARD, to_json, write_files
 from pipeline.base.settings import Data
 from pipeline.data.choosing import Choice, choose, split
@@ -103,7 +103,7 @@ def _look(choice: Choice, settings: Data) -> tuple[dict[str, int], list[str], by
 def _at_once(settings: Data) -> int:
     """How many of the largest pictures that are allowed fit into the memory that is free; one at least."""
     largest = BYTES_A_PIXEL * settings.max_megapixels * 1e6
-    return max(1, min(CHECKED_AT_ONCE, int(psutil.virtual_memory().available / largest)))
+    return max(1, min(CHECKED_AT_ONCE, int(free_memory() / largest)))
 
 
 def save(index: Mapping[str, Labels], card: Mapping[str, Any], folder: Path) -> None:

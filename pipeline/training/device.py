@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 import torch
 from lightning_fabric import Fabric, is_wrapped
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -57,6 +58,8 @@ def launch(hardware: Hardware, seed: int, threads: int | None = None) -> Fabric:
             num_nodes=hardware.nodes,
             strategy="ddp" if several else "auto",
             precision=hardware.precision,
+            # A job of a cluster may have more tasks than this one process wants.
+            plugins=None if several else LightningEnvironment(),
         )
         fabric.launch()
     except (RuntimeError, ValueError) as error:

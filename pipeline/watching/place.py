@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from pipeline.base.results import repository
 
@@ -32,13 +33,25 @@ class Place:
     @property
     def is_server(self) -> bool:
         """Whether other machines may write there at the same time."""
-        return self.uri.startswith(("http://", "https://"))
+        return self.uri.lower().startswith(("http://", "https://"))
 
     @property
     def name(self) -> str:
-        """For messages: without a password that stands in the address."""
+        """For messages: without a name and password that stand in the address."""
         scheme, found, rest = self.uri.partition("://")
-        return f"{scheme}{found}{rest.rpartition('@')[2]}" if self.is_server else self.uri
+        server, slash, path = rest.partition("/")
+        return f"{scheme}{found}{server.rpartition('@')[2]}{slash}{path}"
+
+    def without_password(self, said: str) -> str:
+        """What another program says, without the address as it was given."""
+        return said.replace(self.uri, self.name)
+
+    @property
+    def unusable(self) -> str:
+        """Why MLflow would write to another file than the database; empty where it would not."""
+        if self.database is None or not set("%?") & set(str(self.database)):
+            return ""
+        return f"{self.name}: a path with % or ?, which have a meaning in addresses; set {VARIABLE} to another place"
 
 
 def place() -> Place:
@@ -46,5 +59,6 @@ def place() -> Place:
     given = os.environ.get(VARIABLE, "").strip()
     if given and not given.startswith(SQLITE):
         return Place(given)
-    path = (repository() / (given.removeprefix(SQLITE) or OWN)).resolve()
-    return Place(f"{SQLITE}{path}", path, own=path == repository() / OWN)
+    written, mark, options = given.removeprefix(SQLITE).partition("?")
+    path = (repository() / (unquote(written) or OWN)).resolve()
+    return Place(f"{SQLITE}{path}{mark}{options}", path, own=path == repository() / OWN)

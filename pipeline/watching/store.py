@@ -168,6 +168,8 @@ class Store:
     def _open(self) -> MlflowClient:
         """A client, once it is known that there is something to write to; a new database is set up."""
         database, artifacts = self.place.database, self.place.artifacts
+        if self.place.unusable:
+            raise StoreError(self.place.unusable)
         if self.place.is_server:
             start = time.monotonic()
             try:
@@ -227,7 +229,8 @@ class Store:
             check(database, thorough=True)
             if HALF_SET_UP.search(text) and self._client is None:
                 raise DamagedError(f"{database.name} is half set up") from None
-        raise StoreError(f"{self.place.name}: {first_line(error)[:200]}") from None
+        said = self.place.without_password(first_line(error))
+        raise StoreError(f"{self.place.name}: {said[:200]}") from None
 
 
 def _logged(run: MlflowRun) -> Logged:

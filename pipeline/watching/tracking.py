@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from pipeline.base.errors import first_line
+from pipeline.base.git import head
 from pipeline.base.results import Run, repository, run_key
 from pipeline.watching.database import StoreError
 from pipeline.watching.labels import Label
@@ -199,8 +199,9 @@ def _log_metrics(store: Store, run_id: str, values: Iterable[tuple[str, Any, int
 
 
 def _tags(label: Label) -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=repository(), capture_output=True, text=True, check=False
-    ).stdout.strip()
-    tags = {"git.commit": commit, "dvc.stage": label.stage, "dvc.experiment": os.environ.get("DVC_EXP_NAME", "")}
+    tags = {
+        "git.commit": head(repository()),
+        "dvc.stage": label.stage,
+        "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
+    }
     return {key: value for key, value in tags.items() if value}

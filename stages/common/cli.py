@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.base.errors import InputError
+from pipeline.base.errors import InputError, lack_of_memory
 from pipeline.base.settings import parse_yaml
 from stages.common.stopping import Stopped, stoppable
 
@@ -65,6 +66,10 @@ def run(stage: Callable[..., None]) -> None:
             message = str(error)
         except OSError as error:
             message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        except (MemoryError, RuntimeError) as error:
+            message = lack_of_memory(error)
+            if not message:
+                raise
         else:
             return
         typer.echo(f"error: {message}", err=True)
@@ -73,6 +78,9 @@ def run(stage: Callable[..., None]) -> None:
     if sys.argv[1:] == ["--version"]:
         typer.echo(f"weight-fixing {importlib.import_module('wfn').__version__}")  # brings torch along
         return
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may be no text
+            stream.reconfigure(errors="backslashreplace")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(help=stage.__doc__)(guarded)
     app()

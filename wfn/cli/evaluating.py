@@ -13,6 +13,7 @@ from wfn.cli.errors import InputError
 from wfn.cli.predicting import Network, predicted
 from wfn.cli.progress import counting
 from wfn.files.pictures import find_pictures
+from wfn.files.tensors.errors import listed
 from wfn.picture import is_left_behind, plain_name
 
 PARTS = ("validation", "valid", "val", "test")  # of a data set, the first that is there
@@ -57,7 +58,8 @@ def labelled_folders(data: Path, network: Network) -> tuple[dict[Path, int], str
     The data set may lie in a folder `val` or `test` of `data`. Folders called as the network's classes are theirs;
     others are in their order those of the outputs, where there are as many.
 
-    Raises InputError where neither is so, OSError where there is no such folder.
+    Raises InputError where neither is so, and where only some folders are called as classes are, OSError where there is
+    no such folder.
     """
     part = next((data / name for name in PARTS if (data / name).is_dir()), data)
     folders = sorted(path for path in part.iterdir() if path.is_dir() and not is_left_behind(path.name))
@@ -66,6 +68,13 @@ def labelled_folders(data: Path, network: Network) -> tuple[dict[Path, int], str
     named = {plain_name(folder.name): folder for folder in folders}
     if classes is not None and named.keys() == places.keys() and len(named) == len(folders) == outputs:
         return {folder: places[name] for name, folder in named.items()}, f"{part}: {outputs} classes, by their names"
+    known = {name.casefold() for name in places}
+    if any(name.casefold() in known for name in named):  # no order stands for the others then
+        lacking, extra = sorted(places.keys() - named.keys()), sorted(named.keys() - places.keys())
+        raise InputError(
+            f"{part}: some folders are called as classes of the network are, and others not: no folder for "
+            f"{listed(lacking) or 'none'}; no class for {listed(extra) or 'none'}; allowed: a folder for every class"
+        )
     if len(folders) == outputs:
         return dict(zip(folders, range(outputs), strict=True)), f"{part}: {outputs} classes, in order of the folders"
     raise InputError(f"{part}: {len(folders)} class folders; the network has {outputs} classes")

@@ -65,8 +65,8 @@ class Root:
             mode = root.folder.stat().st_mode
         except FileNotFoundError:
             raise root.error(f"no such folder; allowed: a folder with {FORMS}") from None
-        except OSError as error:
-            raise root.error(f"cannot be read ({error.strerror})") from None
+        except (OSError, ValueError) as error:  # a name that this locale, or no system, can write
+            raise root.error(f"cannot be read ({getattr(error, 'strerror', error)})") from None
         if stat.S_ISDIR(mode):
             return root
         raise root.error(f"a file and no folder{_to_unpack([root.folder.name])}; allowed: a folder with {FORMS}")
