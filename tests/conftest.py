@@ -27,6 +27,9 @@ from pipeline.training.device import launch
 from pipeline.training.work import Job, Work, at_work
 
 # The same examples in every run of CI; new ones on every other, and fewer in `make check`.
+# Beside other work an example may take seconds: how long it takes is no fault.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.register_profile("quick", max_examples=20)
 if os.environ.get("CI"):

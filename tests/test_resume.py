@@ -20,7 +20,8 @@ from conftest import changed, working
 
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Quantiser
-from pipeline.comparing.task import Task, find_method
+from pipeline.comparing.finding import find_method
+from pipeline.comparing.task import Task
 from pipeline.data.images import Images
 from pipeline.fixing.rounds import fix_network
 from pipeline.training import checkpoint
