@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 
-NEEDED = ("psutil", "pydantic", "torch", "timm", "typer", "dvc", "mlflow")
+NEEDED = ("psutil", "pydantic", "torch", "timm", "typer")
 
 missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 if missing:  # another Python than the clone's; said before anything is imported, or any result is touched

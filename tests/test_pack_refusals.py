@@ -1,5 +1,6 @@
 """What `pack` does not write: what nobody could read, or another network; and how files are replaced."""
 
+import gzip
 import io
 import os
 
@@ -102,6 +103,9 @@ def test_an_open_file(tmp_path):
     with path.open("ab") as file, pytest.raises(ValueError, match="it has to be at its beginning"):
         wfn.pack(TENSORS, file)
     assert torch.equal(wfn.unpack(path)["weight"], TENSORS["weight"])
+    with gzip.open(tmp_path / "file.wfn.gz", "wb") as file:
+        wfn.pack(TENSORS, file)
+    assert gzip.decompress((tmp_path / "file.wfn.gz").read_bytes()) == path.read_bytes()
     memory = io.BytesIO()
     wfn.pack(TENSORS, memory)
     assert memory.getvalue() == path.read_bytes()

@@ -47,7 +47,7 @@ def test_a_group_within_a_group(group):
         pod__container__cpu_dot_max="max 100000\n",
         pod__memory_dot_max="1000000\n",
         pod__memory_dot_current="600000\n",
-        pod__memory_dot_stat="anon 100\ninactive_file 100000\n",
+        pod__memory_dot_stat="anon 100\ninactive_file 60000\nactive_file 40000\n",
         pod__container__memory_dot_max="max\n",
         pod__container__memory_dot_current="5\n",
     )

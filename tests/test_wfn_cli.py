@@ -219,7 +219,9 @@ def test_evaluate_matches_names(weights, packed, tmp_path):
     assert "no folder for none; no class for eel; allowed" in refused("evaluate", packed, tmp_path / "data")
     (tmp_path / "data" / "eel").rmdir()
     (tmp_path / "data" / "dog").rename(tmp_path / "data" / "Dog")  # comes first, and no order stands for the names
-    assert "no folder for dog; no class for Dog; allowed" in refused("evaluate", packed, tmp_path / "data")
+    assert run("evaluate", packed, tmp_path / "data").stdout.split()[1] == "50.00%"
+    (tmp_path / "data" / "Dog").rename(tmp_path / "data" / "Aardvark")
+    assert "no folder for dog; no class for Aardvark; allowed" in refused("evaluate", packed, tmp_path / "data")
     assert "in order of the folders" in run("evaluate", tmp_path / "none.wfn", tmp_path / "data").stderr
 
 

@@ -40,7 +40,9 @@ def uncompiled(function: F) -> F:
 
 def _forgive_damage(dispatcher: Any) -> None:
     """Have a damaged file of what is kept count as none, and be written anew."""
-    kept = dispatcher._cache
+    kept = getattr(dispatcher, "_cache", None)
+    if kept is None:  # where numba is told not to compile
+        return
     load, save = kept.load_overload, kept.save_overload
 
     def load_overload(*arguments: Any) -> Any:

@@ -21,7 +21,7 @@ def asked_to_stop(error: BaseException) -> BaseException | None:
 def lack_of_memory(error: BaseException) -> str:
     """What to do where an error is that torch, or Python, got no memory; empty for any other."""
     said = str(error).lower()
-    if "shared memory" in said or "/dev/shm" in said:
+    if any(words in said for words in ("shared memory(shm)", "out of shared memory", "/dev/shm")):
         return (
             "too little shared memory (/dev/shm) for the pictures that are read beside the training; allowed: fewer "
             "hardware.workers, smaller batches, or more of it (docker run --shm-size=2g)"

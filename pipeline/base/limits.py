@@ -37,13 +37,14 @@ def _memory() -> Iterator[tuple[int, int]]:
     """The limit in bytes, and what is used of it and not given back at need."""
     for folder in _groups("memory"):
         kept = dict(line.split(" ", 1) for line in _text(folder / "memory.stat").splitlines() if " " in line)
-        for most, used, cached in (
-            ("memory.max", "memory.current", "inactive_file"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        for most, used, total in (
+            ("memory.max", "memory.current", ""),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
         ):
             limit, now = _number(_text(folder / most)), _number(_text(folder / used))
             if 0 < limit < math.inf:
-                yield int(limit), int(now - _number(kept.get(cached, "0")))
+                files = sum(_number(kept.get(f"{total}{kind}_file", "0")) for kind in ("inactive", "active"))
+                yield int(limit), int(now - files)
 
 
 def _groups(controller: str) -> Iterator[Path]:

@@ -53,7 +53,8 @@ def _names(model: nn.Module, key: str) -> set[str]:
         if not isinstance(value, Tensor) or isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer):
             raise InputError(f"{key}: {name} is a {type(value).__name__}; a tensor with a shape is needed")
     for name, parameter in model.named_parameters():
-        if parameter.dtype not in (torch.float32, torch.float64):
+        narrow = parameter.is_floating_point() and parameter.dtype not in (torch.float32, torch.float64)
+        if narrow or parameter.is_complex():
             raise InputError(f"{key}: {name} is {parameter.dtype}; torch.float32 is needed")
     return set(state)
 

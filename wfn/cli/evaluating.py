@@ -68,8 +68,11 @@ def labelled_folders(data: Path, network: Network) -> tuple[dict[Path, int], str
     named = {plain_name(folder.name): folder for folder in folders}
     if classes is not None and named.keys() == places.keys() and len(named) == len(folders) == outputs:
         return {folder: places[name] for name, folder in named.items()}, f"{part}: {outputs} classes, by their names"
-    known = {name.casefold() for name in places}
-    if any(name.casefold() in known for name in named):  # no order stands for the others then
+    by_case = {name.casefold(): place for name, place in places.items()}
+    alike = {name.casefold(): folder for name, folder in named.items()}
+    if classes is not None and alike.keys() == by_case.keys() and len(alike) == len(folders) == outputs == len(by_case):
+        return {folder: by_case[name] for name, folder in alike.items()}, f"{part}: {outputs} classes, by their names"
+    if any(name in by_case for name in alike):  # no order stands for the others then
         lacking, extra = sorted(places.keys() - named.keys()), sorted(named.keys() - places.keys())
         raise InputError(
             f"{part}: some folders are called as classes of the network are, and others not: no folder for "

@@ -95,6 +95,7 @@ class WeightFixer:
         self._order: StepOrder | None = None
         self._codebook, self._usage = np.empty(0, np.float32), np.empty(0, np.int64)
         self.outcomes: list[Outcome] = []
+        self._loaded = 0  # how often a state was loaded
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -129,9 +130,9 @@ class WeightFixer:
         Raises RuntimeError where one is left without its `fix_`.
         """
         while len(self.outcomes) < len(self._plan):
-            round_ = self._plan[len(self.outcomes)]
+            round_, loaded = self._plan[len(self.outcomes)], self._loaded
             yield round_
-            if len(self.outcomes) == round_.index:
+            if len(self.outcomes) == round_.index and self._loaded == loaded:
                 raise RuntimeError(f"round {round_.index} has ended without fix_()")
 
     @uncompiled
@@ -191,14 +192,8 @@ class WeightFixer:
         self._codebook, self._usage = np.unique(values[fixed].numpy(), return_counts=True)
         had_values = [bool(part.parameter.any()) for part in self._parts]
         self._hold_(values, fixed)
-        for part, had in zip(self._parts, had_values, strict=True):
+        for part in self._parts:
             part.restore_()
-            if had and part.parameter.ndim > 1 and not part.parameter.any():
-                warnings.warn(
-                    f"{part.name}: all of its weights are zero now, below zero_threshold = "
-                    f"{self._clustering['zero_threshold']:g}; exclude it, or take a smaller threshold",
-                    stacklevel=2,
-                )
         shares = self._usage / max(1, self._usage.sum())
         outcome = Outcome(
             round_.index,
@@ -213,6 +208,13 @@ class WeightFixer:
         )
         self.outcomes.append(outcome)
         self._aim_at(chosen)
+        for part, had in zip(self._parts, had_values, strict=True):
+            if had and part.parameter.ndim > 1 and not part.parameter.any():
+                warnings.warn(
+                    f"{part.name}: all of its weights are zero now, below zero_threshold = "
+                    f"{self._clustering['zero_threshold']:g}; exclude it, or take a smaller threshold",
+                    stacklevel=2,
+                )
         return outcome
 
     def _check_parameters(self) -> None:
@@ -313,7 +315,7 @@ class WeightFixer:
             narrow = part.parameter.dtype in (torch.bfloat16, torch.float16)
             if narrow and not torch.equal(rounded(state["codebook"], part.parameter.dtype), state["codebook"]):
                 raise ValueError(f"state: has values that {part.name}, of {part.parameter.dtype}, cannot have")
-        self.outcomes = outcomes
+        self.outcomes, self._loaded = outcomes, self._loaded + 1
         self._codebook = state["codebook"].cpu().numpy()
         flat_indices = [part.in_memory_order(state["indices"][part.name]) for part in self._parts]
         indices = torch.cat(flat_indices).cpu()

@@ -73,6 +73,11 @@ class Part:
             put_(flat(self.parameter), self.kept, self.fixed)
         self._version = _version(self.parameter)
 
+    def restore_if_touched_(self) -> None:
+        """As `restore_`; nothing is written where nothing has written to the parameter since it was last seen."""
+        if _version(self.parameter) != self._version:
+            self.restore_()
+
     def check_held(self) -> None:
         """Raise RuntimeError where a fixed weight is not at its value any more."""
         self.follow_()

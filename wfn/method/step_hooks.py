@@ -54,23 +54,27 @@ def watch(optimizer: torch.optim.Optimizer, parts: Sequence[Part], order: StepOr
         for part in held_by(optimizer, parts):
             part.check_untouched()
         order.watch((part.parameter for part in trained(parts)), late=True)
-        order.stepping(optimizer, pulls())
-        hold()
         itself, *others = args
-        found = (itself, *(guarded(each) if callable(each) else each for each in others))
-        return found, {key: guarded(each) if callable(each) else each for key, each in kwargs.items()}
+        has_closure = any(is_closure(each) for each in (*others, *kwargs.values()))
+        order.stepping(optimizer, pulls() and not has_closure)  # which may still pull
+        hold()
+        found = (itself, *(guarded(each) if is_closure(each) else each for each in others))
+        return found, {key: guarded(each) if is_closure(each) else each for key, each in kwargs.items()}
+
+    def is_closure(argument: object) -> bool:
+        return callable(argument) and not isinstance(argument, torch.nn.Module)
 
     def hold() -> None:
         for part in [] if pulls() else held_by(optimizer, parts):  # else `pull_` has done it
             part.hold_()
 
-    def guarded(closure: Callable[[], Any]) -> Callable[[], Any]:
+    def guarded(closure: Callable[..., Any]) -> Callable[..., Any]:
         """What is called within the step computes with the fixed weights at their values, and is to pull."""
 
-        def run() -> Any:
+        def run(*arguments: Any, **options: Any) -> Any:
             for part in held_by(optimizer, parts):
-                part.restore_()
-            found = closure()
+                part.restore_if_touched_()
+            found = closure(*arguments, **options)
             order.check_pulled(pulls())
             hold()
             return found

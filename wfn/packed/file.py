@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,11 +66,17 @@ def _opened(target: Source) -> Iterator[BinaryIO]:
         with replacing(target) as partial, partial.open("wb") as file:
             yield file
     else:
-        if target.seekable() and target.tell():
-            raise ValueError(f"the open file is at byte {target.tell()}; it has to be at its beginning")
+        at = target.tell() if _seekable(target) else 0
+        if at:
+            raise ValueError(f"the open file is at byte {at}; it has to be at its beginning")
         yield target
-        if target.seekable():
-            target.truncate()  # what it had before
+        if _seekable(target):
+            with suppress(io.UnsupportedOperation):  # of one that compresses, which has begun anew
+                target.truncate()  # what it had before
+
+
+def _seekable(target: BinaryIO) -> bool:
+    return hasattr(target, "seekable") and target.seekable()
 
 
 class Reader:

@@ -30,7 +30,7 @@ def replacing(path: str | os.PathLike[str], *, package: bool = False) -> Iterato
         new.mkdir()
         partial = new / target.name
         yield partial
-        mode = _mode(target if target.is_file() else Path(folder, "like-any-other"))
+        mode = _mode_of(target if target.is_file() else _new(Path(folder, "like-any-other")))
         for written in partial.rglob("*") if partial.is_dir() else (partial,):
             if written.is_file():
                 with written.open("rb") as file:
@@ -41,7 +41,11 @@ def replacing(path: str | os.PathLike[str], *, package: bool = False) -> Iterato
         partial.rename(target)
 
 
-def _mode(file: Path) -> int:
-    """The permissions of a file, which is made where it is not there: asking for the umask would change it."""
+def _new(file: Path) -> Path:
+    """A file whose permissions are those of any other; asking the process for its umask would change that."""
     file.touch()
+    return file
+
+
+def _mode_of(file: Path) -> int:
     return file.stat().st_mode & 0o777
