@@ -38,7 +38,9 @@ note(f"goes on" if done else "begins")
 while done < float(seconds):
     time.sleep(0.1)
     done += 0.1
-    kept.write_text(str(done))
+    written = kept.with_suffix(".new")
+    written.write_text(str(done))
+    written.replace(kept)  # whole, whenever it is killed
     print(f"{{stage}}: {{done:.1f}} of {{seconds}} s, top-1 90.00", flush=True)
 texts = [Path(path, "text").read_text() for path in reads]
 Path(out).mkdir(parents=True, exist_ok=True)
