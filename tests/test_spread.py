@@ -107,7 +107,7 @@ def at_work(clone):
 
 def kept(clone):
     """How many stages have a checkpoint."""
-    return len([*(clone / ".ckpt").glob("*")])
+    return len([each for each in (clone / ".ckpt").glob("*") if each.suffix != ".new"])
 
 
 def said(clone):
