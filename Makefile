@@ -8,6 +8,11 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Importing torch and timm takes 4 s where Python may keep compiled modules, 10 s where it may not.
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONSAFEPATH
+# In a container, a user may have no name and no home (docker run --user 1234), which DVC, MLflow and uv ask for.
+export LOGNAME := $(or $(LOGNAME),$(shell id -un 2>/dev/null),$(shell id -u))
+ifneq ($(shell test -w "$$HOME" && echo writable),writable)
+export HOME := $(CURDIR)/.cache/home
+endif
 # Everything that uv makes stays in the clone, but for its shared download cache.
 export UV_PROJECT_ENVIRONMENT := .venv
 RUN = $(UV) run --frozen

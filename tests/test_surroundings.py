@@ -1,5 +1,6 @@
 """What surrounds a run: containers with less than the machine, other repositories, addresses, too little memory."""
 
+import getpass
 import os
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ import psutil
 import pytest
 import torch
 import typer
+from clones import ROOT
 
 from pipeline.base import limits
 from pipeline.base.errors import lack_of_memory
@@ -192,3 +194,24 @@ def test_a_serial_twin(monkeypatch):
 
     monkeypatch.setattr("wfn.compiling._Process.copied", True)
     assert doubled(21) == 42
+
+
+@pytest.mark.parametrize("home", [{}, {"HOME": "/nowhere"}])
+def test_a_user_without_name_and_home(tmp_path, home):
+    """As in a container that is run with another user's number: what make starts has both.
+
+    Only root can become a user without a name; everybody else has their own.
+    """
+    user = {"user": 4242} if os.geteuid() == 0 else {}
+    rules = 'include Makefile\nshow:\n\t@echo "$$LOGNAME $$HOME"\n'
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-f", "-", "show"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **home},
+        input=rules,
+        **user,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["4242" if user else getpass.getuser(), str(ROOT / ".cache" / "home")]
