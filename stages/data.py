@@ -1,12 +1,13 @@
 """Stage `data`: the profile's data set, split and written once."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
 from pipeline.base.errors import InputError
-from pipeline.base.results import EXAMPLES, writable, write_files
+from pipeline.base.results import CARD, EXAMPLES, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.data import memory, streaming
 from pipeline.data.examples import find_examples, sheet
@@ -34,10 +35,14 @@ def data(
     if settings.data.storage == "memory":
         dataset = memory.prepare(settings.data, settings.seed)
         memory.save(dataset, out)
-        card = dataset.card
+        card, kept = dataset.card, memory.IMAGES
     else:
         index, card = streaming.prepare(settings.data, settings.seed)
         streaming.save(index, card, out)
+        kept = streaming.INDEX
+    # DVC leaves the folder as it was (dvc.yaml: persist), with what a run that was killed or other settings left there.
+    for path in [path for path in out.iterdir() if path.name not in (CARD, kept)]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     train, test = (card[part]["images"] for part in ("train", "test"))
     print(f"data: {settings.data.name}, {train} training and {test} test images -> {out}")
 

@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import yaml
 from clones import edited
+from own_images import plant
 
 FIXING = {"fix", "repeats", "sweep", "variants", "explore"}
 PACKED = {"pack", "home"}
@@ -89,9 +91,24 @@ def images(clone, shell):
 
 
 def test_a_changed_size_of_the_images_is_seen(clone, shell, images):
-    """And changed back, the old ones are there again: DVC's run cache knows them apart."""
+    """And changed back, the old ones are there again."""
     profile = clone / "profiles" / "mnist5k.yaml"
     for old, new in ((28, 20), (20, 28)):
         edited(profile, f"pixels: {old}", f"pixels: {new}")
         shell("dvc repro data")
         assert images()["pixels"] == new
+
+
+def test_other_pictures_under_the_same_settings_are_seen(clone, shell, images):
+    """Also where DVC has a result for these settings, of the time before."""
+    path, pictures = clone / "profiles" / "mnist5k.yaml", clone.parent / "pictures"
+    profile = yaml.safe_load(path.read_text())
+    plant(pictures, "cat 4", "dog 4")
+    for cats, pixels in ((4, 20), (4, 28), (6, 20)):
+        plant(pictures, f"cat {cats}")
+        profile["data"] |= {"name": "own", "root": str(pictures), "pixels": pixels}
+        path.write_text(yaml.safe_dump(profile))
+        (clone / "runs" / "mnist5k" / "data" / ".writing-killed").mkdir()
+        shell("dvc repro data")
+        assert sum(images()[part]["images"] for part in ("train", "test")) == cats + 4
+        assert len([*(clone / "runs" / "mnist5k" / "data").iterdir()]) == 2
