@@ -56,7 +56,8 @@ format: .venv
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-# MLflow in the browser, on this machine only: the runs of the profile with their numbers, or one, with KEY=its key.
+# MLflow in the browser, on this machine only: the runs of the profile with their numbers, or one, with KEY=its key; on
+# PORT=5000 where nothing else is said.
 ui: .venv
 	@$(RUN) python -m stages.ui
 

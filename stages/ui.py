@@ -26,7 +26,7 @@ WAIT = 120  # seconds for the server to answer
 
 
 def ui(
-    port: Annotated[int, Option(help="On 127.0.0.1.")] = 5000,
+    port: Annotated[int, Option(envvar="PORT", help="On 127.0.0.1.")] = 5000,
     key: Annotated[str, Option(envvar="KEY", help="Of the one run to be shown, as the page of results has it.")] = "",
 ) -> None:
     """Serve the runs, and open the list of the profile's networks, or one run; of a server of others open it only."""

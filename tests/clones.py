@@ -89,7 +89,7 @@ def move_artifacts(was: Path, clone: Path) -> None:
 
 
 def run_in(
-    clone: Path, command: str, environment: Mapping[str, str] = MappingProxyType({}), timeout: float = 1500
+    clone: Path, command: str, environment: Mapping[str, str] = MappingProxyType({}), timeout: float = 3000
 ) -> subprocess.CompletedProcess[str]:
     """Run a command line in a clone as a person would, with the environment activated.
 

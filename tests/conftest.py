@@ -214,7 +214,7 @@ def shell(clone):
     """Run a command line in the clone as a person would; fails with what it said where it fails."""
 
     def run(
-        command: str, *, check: bool = True, timeout: float = 1500, **environment: str
+        command: str, *, check: bool = True, timeout: float = 3000, **environment: str
     ) -> subprocess.CompletedProcess:
         done = run_in(clone, command, environment, timeout)
         if check:
@@ -230,6 +230,7 @@ CHROMIUM_FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
+SECONDS = 180  # for a browser to begin, and for a page to show what a test waits for
 
 
 @contextmanager
@@ -239,8 +240,9 @@ def browser_page(profile: Path, **options: Any) -> Iterator[Page]:
         pytest.skip("no Chromium here; .ci/run installs it")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, headless=True, args=CHROMIUM_FLAGS, **options
+            profile, executable_path=CHROMIUM, headless=True, args=CHROMIUM_FLAGS, timeout=SECONDS * 1000, **options
         )
+        browser.set_default_timeout(SECONDS * 1000)
         try:
             yield browser.new_page()
         finally:

@@ -118,11 +118,13 @@ def running(folder: Path):
             "munged", "munged", "--foreground", "--force", f"--socket={folder}/munge.socket", f"--key-file={key}",
             f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed",
         )  # fmt: skip
-        time.sleep(0.5)
+        until = time.monotonic() + 300
+        while not (folder / "munge.socket").exists():
+            assert time.monotonic() < until
+            time.sleep(0.1)
         cluster.start_controller()
         for name in ("one", "two"):
             cluster.start_node(name)
-        until = time.monotonic() + 60
         while cluster.asked("sinfo", "--noheader", "--Node", "--format=%T").split() != ["idle", "idle"]:
             assert time.monotonic() < until, "\n".join(
                 f"{path.name}: {path.read_text(errors='replace')[-2000:]}"
@@ -136,7 +138,7 @@ def running(folder: Path):
         for daemon in reversed(cluster.daemons.values()):
             daemon.terminate()
         for daemon in cluster.daemons.values():
-            daemon.wait(timeout=30)
+            daemon.wait(timeout=120)
 
 
 def job_of(process: psutil.Process) -> str | None:

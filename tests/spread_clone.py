@@ -17,6 +17,7 @@ from pathlib import Path
 
 out, seconds, *reads = sys.argv[1:]
 stage, log = os.environ["DVC_STAGE"], Path({log!r})
+hold = log.with_suffix(".hold")
 kept = Path(os.environ["DVC_ROOT"], ".ckpt", stage)
 kept.parent.mkdir(exist_ok=True)
 
@@ -37,6 +38,8 @@ done = float(kept.read_text()) if kept.exists() else 0.0
 note(f"goes on" if done else "begins")
 while done < float(seconds):
     time.sleep(0.1)
+    if done and stage != "data" and hold.exists():
+        continue  # a test holds it where it has a checkpoint
     done += 0.1
     written = kept.with_suffix(".new")
     written.write_text(str(done))
@@ -60,10 +63,16 @@ READS = {
 }
 
 
+def hold_of(log: Path) -> Path:
+    """The file that holds the stages that write this log."""
+    return log.with_suffix(".hold")
+
+
 def make_small_clone(folder: Path, seconds: float = 0.5, stopping: float = 0.0) -> Path:
     """The clone, committed; returns the log in which the stages say when they begin and end.
 
-    seconds: of a stage; stopping: those that it takes to stop when it is told to.
+    seconds: of a stage; stopping: those that it takes to stop when it is told to. While the file that `hold_of` names
+    is there, every stage but `data` stays at its first checkpoint.
     """
     make_clone(folder)
     log = folder.with_name(f"{folder.name}.log")

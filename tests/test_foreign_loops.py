@@ -174,7 +174,7 @@ def test_in_a_fork_of_a_process_that_has_used_it():
     here = _values(0.01)
     begun(sgd)
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        assert pool.map_async(_values, [0.01, 0.01]).get(120) == [here, here]
+        assert pool.map_async(_values, [0.01, 0.01]).get(900) == [here, here]
 
 
 def test_fixing_between_forward_and_backward():

@@ -9,12 +9,13 @@ import subprocess
 import pytest
 from clones import clean_environment
 from conftest import browser_page
+from ports import free_port
 
 
 @pytest.fixture(scope="module")
 def ui(clone):
     """MLflow as `make ui` starts it, on loopback; the address that it prints, once it answers."""
-    environment = clean_environment()
+    environment = clean_environment() | {"PORT": str(free_port())}
     environment.pop("DISPLAY", None)  # no browser of a desktop opens
     with subprocess.Popen(
         ["make", "ui"], cwd=clone, env=environment, start_new_session=True,
@@ -24,7 +25,7 @@ def ui(clone):
             printed = ""
             for line in server.stdout:
                 printed += line
-                if found := re.search(r"Compare: (http://127\.0\.0\.1:5000/\S+)", line):
+                if found := re.search(r"Compare: (http://127\.0\.0\.1:\d+/\S+)", line):
                     break
             assert found, printed
             yield found[1]
@@ -38,10 +39,13 @@ def test_make_ui_opens_on_the_runs_of_the_profile(ui, tmp_path):
         page.goto(ui)
         page.get_by_text("WFN 0.01/0.4 s0").wait_for()
         page.get_by_text("9 matching runs").wait_for()
+        page.locator("[role=columnheader]").get_by_text("alpha", exact=True).wait_for()
         heads = page.locator("[role=columnheader]").all_inner_texts()
         assert {"top1", "values", "entropy", "bits", "delta", "alpha"} <= set(heads)
         assert not page.get_by_text("Judges").count()
-        boxes = page.locator(".ag-row .ag-selection-checkbox input").all()
+        boxes = page.locator(".ag-row .ag-selection-checkbox input")
+        boxes.nth(8).wait_for(state="attached")
+        boxes = boxes.all()
         boxes[1].click()
         boxes[-1].click()
         page.get_by_role("button", name="Compare").or_(page.get_by_role("link", name="Compare")).first.click()

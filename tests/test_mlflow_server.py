@@ -148,7 +148,6 @@ def test_the_screen_shows_what_tells_runs_apart(server, team, settings, bare, tm
     assert str(complete(results)).startswith("5 of 5 runs were missing")
     experiment = team.get_experiment_by_name("weight-fixing-mnist5k").experiment_id
     with browser_page(tmp_path / "browser", viewport={"width": 1600, "height": 900}) as page:
-        page.set_default_timeout(60_000)
         page.goto(address(server, experiment))
         page.get_by_text("WFN 0.015/0.4 s0 sweep").wait_for()
         page.locator("[role=columnheader]").get_by_text("alpha", exact=True).wait_for()

@@ -9,13 +9,14 @@ import pytest
 from readme import SETTINGS
 
 
+@pytest.mark.timeout(4000)
 @pytest.mark.parametrize("command", SETTINGS)
 def test_command(clone, shell, command):
     shell("git add --all && git commit --quiet --allow-empty --message result")
-    done = shell(command, check="--run-all" not in command, timeout=550)
+    done = shell(command, check="--run-all" not in command, timeout=1800)
     if "--run-all" in command and done.returncode == 124:
         # DVC's queue may wait for ever for a worker that has gone; README says to run it again.
-        done = shell(f"dvc queue status; {command}", timeout=550)
+        done = shell(f"dvc queue status; {command}", timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     if "-S delta=" in command and "--queue" not in command:

@@ -29,7 +29,7 @@ def start(folder, *, devices=1, nodes=1, accumulate=1, **environment):
 
 def results(folder, commands, processes):
     """What each process had, in the order of their ranks, once all commands have ended."""
-    said = [command.communicate(timeout=300)[1] for command in commands]
+    said = [command.communicate(timeout=900)[1] for command in commands]
     assert [command.returncode for command in commands] == [0] * len(commands), said
     assert "".join(said).count("fix: round 3/3: 100.00% fixed") == 1  # one process speaks for all
     return [torch.load(folder / f"{rank}-of-{processes}.pt", weights_only=True) for rank in range(processes)]
@@ -88,7 +88,7 @@ def test_two_machines_under_slurm(alone, tmp_path):
 def test_another_number_of_processes_than_asked_for(tmp_path):
     """Slurm has started one, and Fabric would be content with it."""
     command = start(tmp_path, nodes=2, **slurm(0, 1, 2), MASTER_PORT=str(free_port()))
-    said = command.communicate(timeout=300)[1].splitlines()
+    said = command.communicate(timeout=900)[1].splitlines()
     assert command.returncode == 1
     asked = "hardware.accelerator = 'cpu', devices = 1, nodes = 2"
     assert said[-1] == f"error: {asked}: 1 processes were started; allowed: devices x nodes"

@@ -112,7 +112,7 @@ def test_it_is_served(repository, logged, pictures, expected, tmp_path):
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/invocations", asked, {"Content-Type": "application/json"}
         )
-        answer = json.load(urllib.request.urlopen(request, timeout=60))
+        answer = json.load(urllib.request.urlopen(request, timeout=300))
     finally:
         os.killpg(server.pid, 15)
         server.wait(30)
@@ -120,7 +120,7 @@ def test_it_is_served(repository, logged, pictures, expected, tmp_path):
     pd.testing.assert_frame_equal(found[expected.columns], expected, check_dtype=False, atol=1e-6)
 
 
-def wait_for(address, server, seconds=120):
+def wait_for(address, server, seconds=600):
     start = time.monotonic()
     while time.monotonic() - start < seconds:
         assert server.poll() is None

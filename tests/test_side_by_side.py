@@ -136,7 +136,9 @@ def test_width(needs, most):
     ],
     ids=str,
 )
-def test_as_many_at_once_as_there_are_cores(monkeypatch, settings, change, count):
+def test_as_many_at_once_as_there_are_cores(monkeypatch, tmp_path, settings, change, count):
+    monkeypatch.setattr("pipeline.ahead.side_by_side.free_memory", lambda: 64 << 30)
+    monkeypatch.setattr("pipeline.base.limits.GROUPS", tmp_path)  # no container's share
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4), raising=False)
     assert at_once(settings.changed(change)) == count
 

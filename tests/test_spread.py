@@ -22,7 +22,7 @@ import torch
 from clones import ROOT, clean_environment, edited, files_of, heed_ctrl_c, make_clone, run_in
 from moto.server import ThreadedMotoServer
 from ray.cluster_utils import Cluster
-from spread_clone import EACH_ONCE, WHOLE, make_small_clone, noted, whole
+from spread_clone import EACH_ONCE, WHOLE, hold_of, make_small_clone, noted, whole
 
 from pipeline.base.errors import InputError
 from pipeline.spreading import on_ray as on_ray_module
@@ -86,7 +86,7 @@ def spreading(clone, command, environment=None):
                 process.wait()
 
 
-def until(condition, seconds=120):
+def until(condition, seconds=600):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -133,12 +133,16 @@ def test_every_network_is_made_once_in_its_order(cluster, tmp_path):
 def test_a_node_that_dies_has_its_cell_go_on_on_another(cluster, tmp_path):
     clone = tmp_path / "clone"
     log = make_small_clone(clone, seconds=5)
+    hold = hold_of(log)
+    hold.touch()
     with spreading(clone, on_ray(cluster)) as process:
         until(lambda: kept(clone) == len(at_work(clone)) == 2)
         dies = min(cluster.worker_nodes, key=id)
         dies.kill_raylet()
         cluster.add_node(num_cpus=1)
-        assert process.wait(timeout=300) == 0, said(clone)
+        until(lambda: sum(noted(log, "stopped").values()) == 1)
+        hold.unlink()
+        assert process.wait(timeout=900) == 0, said(clone)
     assert sum(noted(log, "stopped").values()) == 1, "its stage did not outlive it"
     assert noted(log, "goes on") == noted(log, "stopped"), "and went on from its checkpoint"
     assert noted(log, "begins") == noted(log, "ends") == EACH_ONCE
@@ -150,11 +154,14 @@ def test_a_node_that_dies_has_its_cell_go_on_on_another(cluster, tmp_path):
 def test_a_sweep_that_is_stopped_goes_on(cluster, tmp_path, number, code):
     clone = tmp_path / "clone"
     log = make_small_clone(clone, seconds=5, stopping=4)  # after three seconds Ray itself would have ended it
+    hold = hold_of(log)
+    hold.touch()
     with spreading(clone, on_ray(cluster)) as process:
         until(lambda: kept(clone) == len(at_work(clone)) == 2)
         process.send_signal(number)
-        assert process.wait(timeout=60) == code
-        until(lambda: not at_work(clone), seconds=30)
+        assert process.wait(timeout=300) == code
+        until(lambda: not at_work(clone))
+    hold.unlink()
     if code > 0:
         last = said(clone).splitlines()[-1]
         assert last == f"stopped by {number.name}: the same command goes on from what is finished"
@@ -170,11 +177,14 @@ def test_after_the_end_of_the_head_the_next_one_finishes_the_rest(tmp_path, monk
     monkeypatch.setenv(*PATIENCE)
     clone = tmp_path / "clone"
     log = make_small_clone(clone, seconds=5)
+    hold = hold_of(log)
+    hold.touch()
     with ray_cluster() as own, spreading(clone, on_ray(own)) as process:
         until(lambda: kept(clone) == len(at_work(clone)) == 2)
         own.head_node.kill_gcs_server()
-        assert process.wait(timeout=120) != 0
+        assert process.wait(timeout=600) != 0
         until(lambda: not at_work(clone))
+    hold.unlink()
     done = run_in(clone, SPREAD)
     assert done.returncode == 0, done.stderr
     assert noted(log, "begins") == noted(log, "ends") == EACH_ONCE
@@ -332,15 +342,18 @@ def slurm(tmp_path_factory):
 def test_slurm_goes_on_where_a_node_has_died(slurm, tmp_path):
     clone = tmp_path / "clone"
     log = make_small_clone(clone, seconds=5)
+    hold = hold_of(log)
+    hold.touch()
     with spreading(clone, f"{SPREAD} --engine slurm --slurm time=5", slurm.environment) as process:
         until(lambda: kept(clone) == len(at_work(clone)) == 2)
         slurm.kill_node("two")
         until(lambda: sum(noted(log, "stopped").values()) == 1)
+        hold.unlink()
         slurm.start_node("two")
         until(slurm.delayed)  # for two minutes
         job = slurm.delayed()[0]
         slurm.asked("scontrol", "update", f"JobId={job}", "StartTime=now")
-        assert process.wait(timeout=300) == 0, said(clone)
+        assert process.wait(timeout=900) == 0, said(clone)
     assert noted(log, "ends") == EACH_ONCE
     assert sum(noted(log, "goes on").values()) == 1
     assert whole(clone) == WHOLE
@@ -348,16 +361,19 @@ def test_slurm_goes_on_where_a_node_has_died(slurm, tmp_path):
 
 def test_slurm_goes_on_once_its_head_is_back(slurm, tmp_path):
     clone = tmp_path / "clone"
-    log = make_small_clone(clone, seconds=8)
+    log = make_small_clone(clone, seconds=5)
+    hold = hold_of(log)
+    hold.touch()
     with spreading(clone, f"{SPREAD} --engine slurm", slurm.environment) as process:
         until(lambda: kept(clone) == len(at_work(clone)) == 2)
         now = time.time()
         until(lambda: slurm.saved_at() > now)  # it writes its jobs down every few seconds
         slurm.kill_controller()
+        hold.unlink()
         until(lambda: not at_work(clone))  # who is at work needs no head to end
         assert process.poll() is None
         slurm.start_controller()
-        assert process.wait(timeout=300) == 0, said(clone)
+        assert process.wait(timeout=900) == 0, said(clone)
     assert noted(log, "begins") == noted(log, "ends") == EACH_ONCE
     assert whole(clone) == WHOLE
 
@@ -365,6 +381,8 @@ def test_slurm_goes_on_once_its_head_is_back(slurm, tmp_path):
 def test_slurms_jobs_end_with_the_sweep_or_with_the_next_one(slurm, tmp_path):
     clone = tmp_path / "clone"
     log = make_small_clone(clone, seconds=5)
+    hold = hold_of(log)
+    hold.touch()
     command = f"{SPREAD} --engine slurm"
     wrong = run_in(clone, f"{command} --slurm partitoin=tests", slurm.environment)
     assert wrong.returncode == 2
@@ -375,13 +393,15 @@ def test_slurms_jobs_end_with_the_sweep_or_with_the_next_one(slurm, tmp_path):
         with spreading(clone, command, slurm.environment) as process:
             until(lambda: kept(clone) == len(at_work(clone)) == 2)
             process.send_signal(number)
-            assert process.wait(timeout=60) == code
+            assert process.wait(timeout=300) == code
         if code > 0:
-            assert not at_work(clone)
+            until(lambda: not at_work(clone))
             assert said(clone).endswith("the same command goes on from what is finished\n")
     assert len(at_work(clone)) == 2, "jobs do not end with who has submitted them"
-    done = run_in(clone, command, slurm.environment)
-    assert done.returncode == 0, done.stderr
+    with spreading(clone, command, slurm.environment) as process:
+        until(lambda: not at_work(clone))  # those, held still, are cancelled
+        hold.unlink()
+        assert process.wait(timeout=900) == 0, said(clone)
     assert noted(log, "ends") == noted(log, "begins") == EACH_ONCE
     assert whole(clone) == WHOLE
 

@@ -10,7 +10,7 @@ from benchmarks.faults.finding import Bench
 def bench(finished, tmp_path_factory) -> Bench:
     folder = tmp_path_factory.mktemp("together")
     (folder / "finished").symlink_to(finished[0])
-    return Bench(folder, seed=0, tries=1)
+    return Bench(folder, seed=10, tries=1)  # pauses of 5 and 0 seconds
 
 
 def test_two_makes(bench):
