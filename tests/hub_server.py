@@ -70,9 +70,9 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running_hub() -> Iterator[Hub]:
+def running_hub(kind: type[Hub] = Hub) -> Iterator[Hub]:
     """A hub without files, while the block runs."""
-    with Hub() as server:
+    with kind() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield server

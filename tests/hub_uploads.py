@@ -3,11 +3,10 @@
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hub_server import Answer, Hub
+from hub_server import Answer, Hub, running_hub
 
 TOKEN = "hf_of_a_test"
 LARGE = 100_000  # bytes from which a file goes through LFS
@@ -105,9 +104,5 @@ class Taking(Answer):
 @contextmanager
 def running_upload_hub() -> Iterator[UploadHub]:
     """A hub without repositories, while the block runs."""
-    with UploadHub() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
+    with running_hub(UploadHub) as server:
+        yield server

@@ -226,7 +226,7 @@ def test_a_machine_with_other_packages_makes_nothing(tmp_path):
     host = socket.gethostname()
     refusal = f"{host}: torch {release(version('torch'))} in place of 0.1"
     assert differences(source) == refusal
-    outcome = work(source, Cell("fix", ["data"], {}), pytest.fail, [])
+    outcome = work(source, Cell("fix", {}), pytest.fail, [])
     assert outcome == Outcome("fix", error=refusal, refused=True)
     elsewhere = dataclasses.replace(source, clone=tmp_path / "no", versions={"dvc-moon": "1.0"})
     assert differences(elsewhere).startswith(f"{host}: dvc-moon missing in place of 1.0, no folder {tmp_path / 'no'}")

@@ -64,9 +64,9 @@ PICKLES: dict[str, bytes] = {
 }
 
 
-def of_pickles(protocol: int = 2) -> dict[str, bytes]:
+def of_pickles() -> dict[str, bytes]:
     """Pickles that run something, and those that take for ever."""
-    return {**{name: pickle.dumps(each, protocol=protocol) for name, each in programs().items()}, **PICKLES}
+    return {**{name: pickle.dumps(each, protocol=2) for name, each in programs().items()}, **PICKLES}
 
 
 def _called(module: str, name: str, arguments: bytes) -> bytes:

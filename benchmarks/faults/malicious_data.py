@@ -11,9 +11,10 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.faults.damage import INTEGERS, forged
+from benchmarks.faults.damage import INTEGERS, damaged, forged
 from benchmarks.faults.malicious import MARKER
 from tests.packed_parts import of_parts, parts_of
+from wfn.packed.network.allowed import ARGUMENTS
 
 MEGABYTE = 1 << 20
 
@@ -181,8 +182,6 @@ def forged_packed(content: bytes, choices: random.Random) -> tuple[str, bytes]:
     header, sections = parts_of(content)
     where = choices.choice(("network", "tensors", "all", "section"))
     if where == "section":
-        from benchmarks.faults.damage import damaged
-
         number = choices.randrange(len(sections))
         what, sections[number] = damaged(sections[number], choices)
         header["sections"] = [[len(each), zlib.crc32(each)] for each in sections]
@@ -195,11 +194,6 @@ def forged_packed(content: bytes, choices: random.Random) -> tuple[str, bytes]:
 
 
 SIZES: tuple[Any, ...] = (0, -1, 10**9, 1e308, "x", [], [0, 0])
-ARGUMENTS = (
-    *("in_chans", "num_classes", "img_size", "patch_size", "global_pool", "output_stride", "act_layer", "norm_layer"),
-    *("drop_rate", "drop_path_rate", "base_width", "cardinality", "stem_type", "stem_width", "avg_down", "class_token"),
-    *("qkv_bias", "init_values"),
-)
 
 
 def of_packed(content: bytes) -> dict[str, bytes]:
@@ -215,7 +209,7 @@ def of_packed(content: bytes) -> dict[str, bytes]:
 
     strange = {
         f"{name}, {key} = {value!r}": with_network(timm=name, arguments={key: value})
-        for name, keys in (("test_resnet", ARGUMENTS), ("test_vit", ARGUMENTS[:6]))
+        for name, keys in (("test_resnet", ARGUMENTS), ("test_vit", ARGUMENTS[:7]))
         for key in keys
         for value in SIZES
     }

@@ -45,7 +45,6 @@ def run(bench: Bench) -> Iterator[Finding]:
 class Command:
     """A command line that has been started in a clone."""
 
-    line: str
     process: subprocess.Popen[str]
 
     def ended(self) -> tuple[int, str]:
@@ -69,7 +68,7 @@ def _start(clone: Path, line: str) -> Command:
         cwd=clone, env=clean_environment() | ENVIRONMENT, start_new_session=True, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    return Command(line, process)
+    return Command(process)
 
 
 def _clone(bench: Bench, name: str) -> Path:

@@ -81,7 +81,8 @@ def _devices(settings: Settings) -> Iterator[str]:
     torch = importlib.import_module("torch")
     found = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
     if found < count:
-        yield f"hardware.accelerator = {kind!r}, devices = {count}: this machine has {found}; allowed: auto, or cpu"
+        allowed = f"devices up to {found}" if found else "auto, or cpu"
+        yield f"hardware.accelerator = {kind!r}, devices = {count}: this machine has {found}; allowed: {allowed}"
 
 
 def _taken(folders: Iterable[Path]) -> Iterator[str]:

@@ -101,7 +101,7 @@ def _section(heading: str, networks: Sequence[Network], name: str, frame: pd.Dat
     pages = {each.name: f"{each.name}.html" for each in networks if each.page is not None}
     links = [pages[each] for each in frame["model"]] if set(frame["model"]) <= pages.keys() else []
     table = Table(frame, FIRST.get(name, ()), links=links)
-    return Section(heading, NOTES[name], table, numbers, [*map(str, sources)])
+    return Section(heading, NOTES[name], table, numbers, sources)
 
 
 def said(network: Network) -> str:

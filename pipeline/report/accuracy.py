@@ -16,7 +16,7 @@ ROW = 0.4  # inches of a row with two lines of text
 def accuracy_against_size(table: pd.DataFrame, test_images: int) -> Picture:
     """What is lost, what is left, and both against each other with the front of what nothing else beats in both.
 
-    table: as `tables.quantisers` makes it. test_images: how many top-1 is measured on.
+    table: as `comparisons.quantisers` makes it. test_images: how many top-1 is measured on.
     """
     baseline, rows = table[table["method"] == BASELINE].iloc[0], _rows(table)
     best = " · ".join(
@@ -32,7 +32,7 @@ def accuracy_against_size(table: pd.DataFrame, test_images: int) -> Picture:
             Panel("Both, and the front", both, height),
         ],
         columns=3,
-        says=f"Nothing is both smaller and as accurate as these, the front, in bold: {best}.",
+        says=f"By their means, nothing is both smaller and as accurate as these, the front, in bold: {best}.",
     )
 
 

@@ -109,13 +109,15 @@ def _notes(settings: Settings, results: Results, frames: Mapping[str, pd.DataFra
     idle = f" At this size of images {share:.0%} of the weights meet nothing but padding." if share else ""
     rounds = len(results.explored[0].settings["fixing"]["fractions"]) if results.explored else 0
     return {
-        "claims": f"{model} on {images}, and {small} for the settings. A verdict is made only where the 95 % interval "
-        "of the mean (Student's t) leaves the claimed figure out, and never of a single run.",
+        "claims": f"{model} on {images}; {small} for distance and batch-norm, over the δ that {model} has. A verdict "
+        "is made only where the 95 % interval of the mean (Student's t) leaves the figure asked for out, and never of "
+        "a single run; of so many verdicts one may be wrong by chance.",
         "accuracy-size": "Bars are standard deviations over n runs, where there is more than one.",
         "quantisers": f"The same data for all. {means} Entropy and unique values are of the values as multiplied out. "
         "Bits are a weight's; activations are float where no bits are given.",
         "comparison": f"{images}. {means}{idle}",
-        "published": "Same data set and model, in the accounting of the published tables.",
+        "published": "Same data set and model, in the accounting of the published tables. Trainings and copies of the "
+        "images differ: the change from the float network can be compared, top-1 cannot.",
         "published-same": "Measured by others.",
         "published-elsewhere": "Other data sets or models: for orientation, not for comparison with what was measured "
         "here.",
@@ -125,7 +127,7 @@ def _notes(settings: Settings, results: Results, frames: Mapping[str, pd.DataFra
         "rounds": f"{setting}.",
         "fates": f"{results.fixed[0].metrics['parameters']:,} parameters at {setting}.",
         "what-changed": f"{setting}. Weights beyond the outermost 0.2 % are not in the first panel; a relative "
-        "distance of 1 is a weight that became zero.",
+        "distance of 1 is a weight that became zero, or doubled.",
         "layers": f"{model}, {setting}.",
         "representation": "Mean over all uses of a weight in one forward pass: the length of its value's code, and "
         "how many shifts and adds multiplying by it takes (one per power of two).",
@@ -145,7 +147,15 @@ def _of_the_rates(frames: Mapping[str, pd.DataFrame]) -> str:
         "was best at an end of the grid, beyond which another rate may be better": edge,
         "has another rate in the results than the chosen one": other,
     }
+    trained = [*dict.fromkeys(_others(frames)["method"])]
+    said["had no rate chosen"] = [method for method in trained if method not in set(table["method"])]
     return "".join(f" {' and '.join(methods)} {words}." for words, methods in said.items() if methods)
+
+
+def _others(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The rows of other methods, as far as they were trained."""
+    rows = frames.get("quantisers", pd.DataFrame(columns=["method", "epochs"]))
+    return rows[~rows["method"].str.startswith("WFN") & (rows["method"] != BASELINE) & (rows["epochs"] > 0)]
 
 
 def _drawn(heading: str, note: str, name: str, picture: Picture, frames: Mapping[str, pd.DataFrame]) -> Section:

@@ -104,6 +104,7 @@ def _measured(run: Run, baselines: Sequence[Run]) -> dict[str, Any]:
     (own,) = (each for each in baselines if each.settings["seed"] == run.settings["seed"])
     return {
         **{key: metrics.get(key) for key in MEASURED},
+        "entropy_acting": metrics.get("entropy_acting", metrics["entropy"]),
         "drop": round(metrics["top1"] - own.metrics["top1"], 6),
         "megabytes": metrics["packed_bytes"] / 1e6,
         "ratio": metrics["float_bytes"] / metrics["packed_bytes"],

@@ -26,8 +26,8 @@ from pipeline.report.style import Picture, render
 
 PAGE = "index.html"
 NAMES = comparisons.METHODS | {FIXING: "WFN"}
-# Frames for a figure, not to be read as a table.
-DRAWN_ONLY = {"distribution", "moved", "rounds", "values"}
+# Frames for a figure or for another program, not to be read as a table: every run, of which tables have the means, too.
+NUMBERS_ONLY = {"distribution", "moved", "rounds", "values", "runs", "explored-runs"}
 
 
 def report_files(settings: Settings, results: Results, up: str = "") -> dict[str, bytes]:
@@ -37,7 +37,7 @@ def report_files(settings: Settings, results: Results, up: str = "") -> dict[str
     texts = {PAGE: _page(settings, results, frames, pictures, up)}
     for name, frame in frames.items():
         texts[f"{name}.csv"] = to_csv(frame).decode()
-        if name not in DRAWN_ONLY:
+        if name not in NUMBERS_ONLY:
             texts |= {f"{name}.md": to_markdown(frame), f"{name}.tex": to_latex(frame)}
     # metrics.json and settings.json make the report a run of its own for MLflow.
     summary = {METRICS: to_json(_summary(frames["comparison"])), SETTINGS: to_json(settings.model_dump(mode="json"))}
@@ -55,7 +55,7 @@ def _page(
     settings: Settings, results: Results, frames: dict[str, pd.DataFrame], pictures: dict[str, Picture], up: str = ""
 ) -> str:
     title = f"Weight fixing: {settings.model.name} on {settings.data.name}"
-    first = headline(settings, frames), cards(settings, results, frames)
+    first = headline(settings, results, frames), cards(settings, results, frames)
     return page(title, *first, chapters(settings, results, frames, pictures), up)
 
 
@@ -68,7 +68,7 @@ def _frames(settings: Settings, results: Results) -> dict[str, pd.DataFrame]:
     before, after = weights.read_parameters(baseline, layout), weights.read_weights(main, layout)
     comparison = comparisons.comparison(results.baselines, results.trained, settings.model.name)
     frames = {
-        **({} if results.alone else _compared(settings, results, comparison)),
+        **({} if results.alone else _compared(settings, results)),
         "comparison": comparison,
         "rounds": main.iterations,
         "values": main.centres,
@@ -82,19 +82,19 @@ def _frames(settings: Settings, results: Results) -> dict[str, pd.DataFrame]:
     return {name: frame for name, frame in frames.items() if len(frame)}
 
 
-def _compared(settings: Settings, results: Results, comparison: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _compared(settings: Settings, results: Results) -> dict[str, pd.DataFrame]:
     """The tables of what the fixed network is compared with: other settings, other methods, what others published."""
     main = results.fixed[0]
     compared = comparisons.compared_runs(results.baselines, [*results.fixed, *results.variants], results.quantised)
     explored = comparisons.explored_runs(results.explore_baselines, results.explored, _how_explored(settings))
     again = [run for run in results.fixed if _same_setting(run, main)]
     found = claims(settings, compared, again, explored, results.test_images)
-    frames = {"claims": found, "quantisers": comparisons.quantisers(compared)}
-    frames["exploration"] = comparisons.explored(explored)
+    frames = {"claims": found, "quantisers": comparisons.quantisers(compared), "runs": compared}
+    frames |= {"exploration": comparisons.explored(explored), "explored-runs": explored}
     rates, published = results.rates, results.published
     if published is not None:
         same, elsewhere = published_rows(published, settings.data.name, settings.model.name)
-        frames["published"] = beside_published(comparison, same)
+        frames["published"] = beside_published(frames["quantisers"], same)
         frames |= {"published-same": same, "published-elsewhere": elsewhere}
     if rates is not None:
         frames["rates"] = rates.assign(

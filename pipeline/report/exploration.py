@@ -38,9 +38,9 @@ class _Up:
 def exploration(table: pd.DataFrame, test_images: int) -> Picture:
     """Three by three panels: how alpha, delta and other changes act on top-1, unique values and entropy.
 
-    table: as `tables.explored` makes it; bars are standard deviations over runs. The first two columns are of settings
-    without a further change; the third has no lines, because nothing lies between its categories. A column without
-    runs is left out. test_images: how many top-1 is measured on.
+    table: as `comparisons.explored` makes it; bars are standard deviations over runs. The first two columns are of
+    settings without a further change; the third has no lines, because nothing lies between its categories. A column
+    without runs is left out. test_images: how many top-1 is measured on.
     """
     runs, baseline = table[table["method"] != BASELINE], table[table["method"] == BASELINE].iloc[0]
     as_is, changed = runs[runs["change"] == AS_IS], runs[runs["change"] != AS_IS]

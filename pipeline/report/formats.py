@@ -125,10 +125,15 @@ def _class(values: pd.Series, on_demand: bool) -> str:
 
 
 def _best(frame: pd.DataFrame, name: str, compared: pd.Series | None) -> NDArray[np.bool_]:
-    """Whether each row has the best figure of a column, or one no further from it than the spread of either."""
+    """Whether each row has the best figure of a column, or one no further from it than the spread of either.
+
+    A single run is not the best of rows that are means of several.
+    """
     best, spread = column(name).best, f"{name}{SPREAD}"
     if compared is None or not best or frame.loc[compared, name].nunique() < 2:
         return np.zeros(len(frame), bool)
+    if "runs" in frame and (frame.loc[compared, "runs"] > 1).any():
+        compared = compared & (frame["runs"] > 1)
     values = frame[name].where(compared).to_numpy(float) * (1 if best == "max" else -1)
     spreads = np.nan_to_num(frame[spread].to_numpy(float)) if spread in frame else np.zeros(len(frame))
     at = np.nanargmax(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -19,13 +20,15 @@ CLAIMS, LOST, COMPARISON, USE = (
     "Baseline and fixed networks",
     "Use the network",
 )
+# Data sets whose images are published as they are; a copy of them that came as JPEG is another data set.
+LOSSLESS_IMAGES = ("cifar10", "cifar100", "mnist", "mnist5k")
 WORDS = {
     HOLDS: f"keeps its accuracy, within {LOSS} points",
     FAILS: f"loses more than {LOSS} points of its accuracy",
 }
 
 
-def headline(settings: Settings, frames: Mapping[str, pd.DataFrame]) -> str:
+def headline(settings: Settings, results: Results, frames: Mapping[str, pd.DataFrame]) -> str:
     """What became of the network with the main setting, in words and figures."""
     main = _main(settings, frames)
     found = frames["claims"] if "claims" in frames else pd.DataFrame(columns=["claim", "verdict"])
@@ -35,8 +38,9 @@ def headline(settings: Settings, frames: Mapping[str, pd.DataFrame]) -> str:
     if verdict == UNDECIDED:
         change += f", which does not decide whether it loses more than {LOSS}"
     words = WORDS.get(verdict, change)
+    images = f"{settings.data.name}{_copy(results.card)}"
     return (
-        f"{settings.model.name} on {settings.data.name} {words}. All its weights share {main['unique']:.0f} values, "
+        f"{settings.model.name} on {images} {words}. All its weights share {main['unique']:.0f} values, "
         f"{main['entropy']:.2f} bits each, and its file is {main['ratio']:.1f} times smaller."
     )
 
@@ -66,6 +70,13 @@ def cards(settings: Settings, results: Results, frames: Mapping[str, pd.DataFram
         counts = tally(frames["claims"])
         found.append(Card("Does the paper hold?", counts.answer, f"{counts.others}.", CLAIMS))
     return [*found, Card("How do I use it?", "One line of Python", "", USE, code=f'wfn.load("{results.file}")')]
+
+
+def _copy(card: Mapping[str, Any]) -> str:
+    """In which form the images came, where that takes something from them."""
+    kinds = [kind for part in card.get("stored_as", {}).values() for kind in part]
+    jpeg = card["name"] in LOSSLESS_IMAGES and any("JPEG" in kind for kind in kinds)
+    return ", of which a copy came as JPEG," if jpeg else ""
 
 
 def _main(settings: Settings, frames: Mapping[str, pd.DataFrame]) -> pd.Series:

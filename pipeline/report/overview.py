@@ -18,6 +18,8 @@ from pipeline.report.page import Chapter, Glossary, Section, page
 
 TABLE = "comparison"
 MEASURED = ["top1", "top1_spread", "drop", "drop_spread", "megabytes", "megabytes_spread", "ratio", "unique", "entropy"]
+# Reports of older versions, which have no claims, count another coder's bytes.
+SIZES = ("megabytes", "megabytes_spread", "ratio")
 COLUMNS = ["profile", "model", "data", "delta", "alpha", *MEASURED, "held"]
 
 
@@ -77,7 +79,7 @@ def _line(report: Report) -> dict[str, Any]:
         "data": report.settings["data"]["name"],
         "delta": report.main["delta"],
         "alpha": report.main["alpha"],
-        **{name: report.main.get(name) for name in MEASURED},
+        **{name: report.main.get(name) for name in MEASURED if report.claims is not None or name not in SIZES},
         "held": "" if report.claims is None else _held(report.claims),
     }
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
 
 # Networks that go by another name in published tables.
 PUBLISHED_AS = {"cifar_resnet20": "resnet20"}
+FLOAT = "Full precision"  # a method
 AS_PUBLISHED = ["entropy_as_published", "unique_as_published"]
 
 
@@ -19,7 +23,7 @@ def published_rows(path: Path, data: str, model: str) -> tuple[pd.DataFrame, pd.
             "method": table["method"],
             "data": table["data"],
             **row,
-            "source": table["source"] + (" (not verified)" if table.get("unverified") else ""),
+            "source": table["source"] + _remark(table),
         }
         for table in yaml.safe_load(path.read_text())
         for row in table["rows"]
@@ -31,19 +35,32 @@ def published_rows(path: Path, data: str, model: str) -> tuple[pd.DataFrame, pd.
     return frame[same].reset_index(drop=True), frame[~same].reset_index(drop=True)
 
 
-def beside_published(comparison: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """WFN's measured rows beside the published ones of the same delta; both in the accounting of the published tables.
+def _remark(table: Mapping[str, Any]) -> str:
+    """What has to be known of a published table."""
+    said = [*([table["note"]] if "note" in table else []), *(["not verified"] if table.get("unverified") else [])]
+    return f" ({'; '.join(said)})" if said else ""
 
-    published: rows for the same data set and model. difference: measured top-1 less the published, in points.
+
+def beside_published(measured: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Measured rows beside the published ones of the same method and setting; both in the published accounting.
+
+    measured: as `comparisons.quantisers` makes it. published: rows for the same data set and model. drop and
+    published_drop: change of top-1 against the float network, in points; trainings differ less in it than in top-1.
+    difference: measured change less the published, in points; empty where either is not known.
     """
-    theirs = published[published["method"] == "WFN"].copy()
-    theirs["delta"] = theirs["setting"].str.removeprefix("delta ").astype(float)
-    ours = comparison[comparison["method"] == "WFN"][["delta", "alpha", "top1", *AS_PUBLISHED]]
+    floats = published.loc[published["method"] == FLOAT, "top1"]
+    theirs = published.assign(published_drop=published["top1"] - (floats.iloc[0] if len(floats) else math.nan))
     renamed = {name: f"published_{name}" for name in ("top1", "entropy", "unique")}
-    both = ours.merge(theirs[["delta", *renamed, "source"]].rename(columns=renamed), on="delta")
-    both.insert(0, "method", "WFN")
-    both.insert(list(both.columns).index("published_top1") + 1, "difference", both["top1"] - both["published_top1"])
-    return both
+    kept = ["method", "setting", *renamed, "published_drop", "source"]
+    ours = measured.reindex(columns=["method", "bits", "delta", "alpha", "top1", "drop", *AS_PUBLISHED])
+    ours = ours.assign(setting=[_setting(row) for _, row in ours.iterrows()])
+    both = ours.merge(theirs[kept].rename(columns=renamed), on=["method", "setting"]).drop(columns="setting")
+    return both.assign(difference=both["drop"] - both["published_drop"]).dropna(axis="columns", how="all")
+
+
+def _setting(row: pd.Series) -> str:
+    """A measured row's setting as published rows have it."""
+    return f"{row['bits']:.0f} bit" if pd.isna(row["delta"]) else f"delta {row['delta']:g}"
 
 
 def footnoted(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

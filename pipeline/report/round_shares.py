@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.base.results import Run
 
-LATE = 0.9  # share of the weights that is fixed when the last rounds begin
+LATE = 0.99  # share of the weights that is fixed when the last rounds begin: three of ten rounds
 FEW = 4  # values
 
 
@@ -33,8 +33,17 @@ def late_sums(run: Run) -> float:
 
     NaN where there are none, and of a run of one round.
     """
+    return _late(run, ["order_0", "order_1"])
+
+
+def late_long_sums(run: Run) -> float:
+    """The same of sums of three powers or more."""
+    return _late(run, ["order_0", "order_1", "order_2"])
+
+
+def _late(run: Run, shorter: list[str]) -> float:
     # Shares of a sum of floats: what lies below a billionth is rounding.
-    early, last = (round(1 - row["order_0"] - row["order_1"], 9) * row["fixed"] for row in _ends(run))
+    early, last = (round(1 - sum(row[order] for order in shorter), 9) * row["fixed"] for row in _ends(run))
     return max(0.0, 1 - early / last) if last > 0 and _has_rounds(run) else math.nan
 
 

@@ -69,10 +69,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Cell:
-    """A stage to make. reads: stages whose results it reads; locked: their entries of dvc.lock, if they have any."""
+    """A stage to make. locked: entries of dvc.lock, as far as there are any, of the stages whose results it reads."""
 
     stage: str
-    reads: Sequence[str]
     locked: Mapping[str, Any]
 
 

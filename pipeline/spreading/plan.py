@@ -51,10 +51,7 @@ def cells_of(waits: Mapping[str, Collection[str]]) -> list[Cell]:
             for stage in repo.index.graph
             if stage.addressing in waits
         }
-    return [
-        Cell(stage, reads[stage], {each: entries[each] for each in reads[stage] if each not in waits[stage]})
-        for stage in waits
-    ]
+    return [Cell(stage, {each: entries[each] for each in reads[stage] if each not in waits[stage]}) for stage in waits]
 
 
 def source_of(commit: str, remote: bool, folder: Path | None) -> Source:

@@ -29,7 +29,7 @@ class Label:
 
 
 def label_of(stage: str, settings: Mapping[str, Any]) -> Label:
-    """The label of what a DVC stage ("sweep@0.015-0.4") makes with the settings that its settings.json has.
+    """The label of what a DVC stage ("sweep@0.015-0.4-2") makes with the settings that its settings.json has.
 
     What is not to be compared with the networks of an experiment - small networks, those of a choice of rates, the
     report - has one of its own. Names within an experiment differ in their first 20 characters.

@@ -126,7 +126,7 @@ def predict(
 def evaluate(
     file: File,
     data: Annotated[
-        Path, Argument(help="A folder with a folder of pictures per class, or with val/ or test/ of those.")
+        Path, Argument(help="A folder with a folder of pictures per class, or with val/, test/ or the like of those.")
     ],
 ) -> None:
     """Measure top-1 and top-5. Exit code 2 where a picture could not be read."""

@@ -16,7 +16,7 @@ from wfn.files.pictures import find_pictures
 from wfn.files.tensors.errors import listed
 from wfn.picture import is_left_behind, plain_name
 
-PARTS = ("validation", "valid", "val", "test")  # of a data set, the first that is there
+PARTS = ("validation", "valid", "val", "test", "testing")  # of a data set, the first that is there
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def evaluated(network: Network, folders: Mapping[Path, int], on_problem: Callabl
 def labelled_folders(data: Path, network: Network) -> tuple[dict[Path, int], str]:
     """The class folders of a data set with the output that each is for, and how the two were matched.
 
-    The data set may lie in a folder `val` or `test` of `data`. Folders called as the network's classes are theirs;
+    The data set may lie in one of the folders PARTS of `data`. Folders called as the network's classes are theirs;
     others are in their order those of the outputs, where there are as many.
 
     Raises InputError where neither is so, and where only some folders are called as classes are, OSError where there is
