@@ -156,6 +156,13 @@ def test_the_pull_has_no_effect_where_there_is_none(settings):
     assert table.loc[table["claim"].str.startswith("α = 0"), "verdict"].tolist() == [UNMEASURED] * 2
 
 
+def test_what_the_last_pass_has_changed():
+    rounds = FIXED[0].iterations.assign(top1_before=[98.0, 97.9], top1_after=[97.8, 97.6])
+    compared = comparisons.compared_runs(BASELINES, [dataclasses.replace(FIXED[0], iterations=rounds)], QUANTISED)
+    assert compared.loc[compared["method"] == "WFN", "last_pass"].tolist() == [pytest.approx(-0.3)]
+    assert compared.loc[compared["method"] != "WFN", "last_pass"].isna().all()
+
+
 def test_the_figures_of_the_abstract_are_asked_of_its_network_alone(settings):
     """Another one has another share of batch-norm weights, which make nearly all of APoT's values."""
     apot = [run(97.8, {"method": "apot", "bits": 3, "seed": seed}, unique=300) for seed in (0, 1)]

@@ -115,6 +115,7 @@ def compared_runs(baselines: Sequence[Run], fixed: Sequence[Run], quantised: Seq
     """WFN and other methods, each begun with the baseline of the same seed: one row per run, also of the baselines.
 
     fixed: the variants too; the first one's rounds are the usual ones (`called`). Sizes are those of the whole network.
+    last_pass: points of top-1 that the last clustering pass has changed, after which nothing is trained.
     """
     rows = [{"method": BASELINE, **chosen(run, "seed"), **_sizes(run, baselines)} for run in baselines]
     for run in fixed:
@@ -122,6 +123,7 @@ def compared_runs(baselines: Sequence[Run], fixed: Sequence[Run], quantised: Seq
             "method": called(run, fixed[0]),
             "epochs": (len(run.settings["fixing"]["fractions"]) - 1) * run.settings["finetune"]["epochs"],
             **chosen(run, "delta", "alpha", "seed"),
+            "last_pass": _last_pass(run),
         }
         rows.append(setting | _sizes(run, baselines))
     for run in quantised:
@@ -129,7 +131,7 @@ def compared_runs(baselines: Sequence[Run], fixed: Sequence[Run], quantised: Seq
         setting = {"method": METHODS.get(method, method), **chosen(run, "bits", "delta", "seed")}
         setting["epochs"] = 0 if run.iterations is None else len(run.iterations)
         rows.append(setting | _sizes(run, baselines))
-    return pd.DataFrame(rows, columns=[*SETTING, "seed", *AVERAGED])
+    return pd.DataFrame(rows, columns=[*SETTING, "seed", *AVERAGED, "last_pass"])
 
 
 def quantisers(compared: pd.DataFrame) -> pd.DataFrame:
@@ -170,6 +172,14 @@ def _sizes(run: Run, baselines: Sequence[Run]) -> dict[str, Any]:
         "lzw_megabytes": run.metrics["lzw_bytes"] / 1e6,
         "seconds": run.seconds,
     }
+
+
+def _last_pass(run: Run) -> float | None:
+    """Of a fixed network; None where its rounds do not say it."""
+    if run.iterations is None or "top1_before" not in run.iterations:
+        return None
+    last = run.iterations.iloc[-1]
+    return round(float(last["top1_after"] - last["top1_before"]), 6)
 
 
 def explored_runs(baselines: Sequence[Run], runs: Sequence[Run], fixing: Mapping[str, Any]) -> pd.DataFrame:
