@@ -16,15 +16,16 @@ from readme import COMMANDS, ELSEWHERE, README
 from pipeline.base.settings import load_settings
 from pipeline.report.formats import to_markdown
 
-ONE_RUN = ["method", "delta", "alpha", "top1", "drop", "entropy", "unique", "zero_share", "ratio"]
-CHANGE = ["top1", "top1_spread", "drop", "drop_spread"]
-COMPARED = ["method", "delta", "alpha", "runs", *CHANGE, "entropy", "entropy_spread", "unique"]
-QUANTISED = ["method", "bits", "delta", "alpha", "runs", *CHANGE, "entropy", "unique"]
+CLAIMS = ["claim", "measured", "measured_spread", "interval", "least", "unit", "verdict"]
+QUANTISED = [
+    *("method", "bits", "delta", "alpha", "runs", "top1", "top1_spread", "drop", "drop_spread"),
+    *("entropy", "unique", "unique_spread", "index_entropy", "megabytes"),
+]
 BLOCKS = {
-    "claims": ("mnist5k/claims.csv", ["claim", "measured", "measured_spread", "interval", "least", "unit", "verdict"]),
-    "results": ("mnist5k/comparison.csv", [*COMPARED, "unique_spread", "zero_share", "ratio"]),
-    "quantisers": ("mnist5k/quantisers.csv", [*QUANTISED, "unique_spread", "index_entropy", "megabytes"]),
-    "cifar10-small": ("cifar10-small/comparison.csv", ONE_RUN),
+    "cifar10-claims": ("cifar10-resnet20/claims.csv", CLAIMS),
+    "cifar10-quantisers": ("cifar10-resnet20/quantisers.csv", QUANTISED),
+    "claims": ("mnist5k/claims.csv", CLAIMS),
+    "quantisers": ("mnist5k/quantisers.csv", QUANTISED),
 }
 
 
