@@ -64,8 +64,8 @@ def test_claims_stand_side_by_side(reports):
     }
     assert cells["No loss of top-1 at δ = 0.01, within 0.3 points"] == [said, ""]
     assert cells["No loss of top-1 at δ = 0.01, within 1 point"] == ["", said]
-    same, other = cells["Most centres come in the last rounds"]
-    assert same == other == f"holds ({claims.loc['Most centres come in the last rounds', 'measured']:.3g} share)"
+    same, other = cells["Most centres come after 99% are fixed"]
+    assert same == other == f"holds ({claims.loc['Most centres come after 99% are fixed', 'measured']:.3g} share)"
 
 
 def test_without_any_report_it_says_nothing_wrong(tmp_path):
