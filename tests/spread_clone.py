@@ -38,12 +38,11 @@ done = float(kept.read_text()) if kept.exists() else 0.0
 note(f"goes on" if done else "begins")
 while done < float(seconds):
     time.sleep(0.1)
-    if done and stage != "data" and hold.exists():
-        continue  # a test holds it where it has a checkpoint
-    done += 0.1
-    written = kept.with_suffix(".new")
-    written.write_text(str(done))
-    written.replace(kept)  # whole, whenever it is killed
+    if not done or stage == "data" or not hold.exists():  # a test holds it where it has a checkpoint
+        done += 0.1
+        written = kept.with_suffix(".new")
+        written.write_text(str(done))
+        written.replace(kept)  # whole, whenever it is killed
     print(f"{{stage}}: {{done:.1f}} of {{seconds}} s, top-1 90.00", flush=True)
 texts = [Path(path, "text").read_text() for path in reads]
 Path(out).mkdir(parents=True, exist_ok=True)
