@@ -148,7 +148,8 @@ def test_every_method_is_a_series_and_every_row_has_its_name(compared):
 def test_the_front_is_said_and_bold(compared):
     picture = accuracy_against_size(compared, 1000)
     assert picture.says == (
-        "By their means, nothing is both smaller and as accurate as these, the front, in bold: halves: 0.12 MB, 96.00 % · "
+        "By their means, nothing is both smaller and as accurate as these, the front, in bold: "
+        "halves: 0.12 MB, 96.00 % · "
         "WFN, δ 0.015, α 0.4: 0.40 MB, 97.00 % · WFN, δ 0.01, α 0.4: 0.45 MB, 97.70 % · "
         "WFN, δ 0.0075, α 0.4: 0.50 MB, 98.25 %."
     )
