@@ -62,16 +62,10 @@ READS = {
 }
 
 
-def hold_of(log: Path) -> Path:
-    """The file that holds the stages that write this log."""
-    return log.with_suffix(".hold")
-
-
 def make_small_clone(folder: Path, seconds: float = 0.5, stopping: float = 0.0) -> Path:
     """The clone, committed; returns the log in which the stages say when they begin and end.
 
-    seconds: of a stage; stopping: those that it takes to stop when it is told to. While the file that `hold_of` names
-    is there, every stage but `data` stays at its first checkpoint.
+    seconds: of a stage; stopping: those that it takes to stop when it is told to.
     """
     make_clone(folder)
     log = folder.with_name(f"{folder.name}.log")
@@ -87,6 +81,17 @@ def make_small_clone(folder: Path, seconds: float = 0.5, stopping: float = 0.0) 
     (folder / "dvc.lock").unlink()
     commit(folder, "small stages")
     return log
+
+
+def make_held_clone(folder: Path, stopping: float = 0.0) -> tuple[Path, Path]:
+    """The same, with stages of five seconds of which all but `data` stay at their first checkpoint.
+
+    Returns the log, and the file that holds them as long as it is there.
+    """
+    log = make_small_clone(folder, 5, stopping)
+    hold = log.with_suffix(".hold")
+    hold.touch()
+    return log, hold
 
 
 def commit(clone: Path, message: str) -> None:

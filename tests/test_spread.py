@@ -22,7 +22,7 @@ import torch
 from clones import ROOT, clean_environment, edited, files_of, heed_ctrl_c, make_clone, run_in
 from moto.server import ThreadedMotoServer
 from ray.cluster_utils import Cluster
-from spread_clone import EACH_ONCE, WHOLE, hold_of, make_small_clone, noted, whole
+from spread_clone import EACH_ONCE, WHOLE, make_held_clone, make_small_clone, noted, whole
 
 from pipeline.base.errors import InputError
 from pipeline.spreading import on_ray as on_ray_module
@@ -132,9 +132,7 @@ def test_every_network_is_made_once_in_its_order(cluster, tmp_path):
 
 def test_a_node_that_dies_has_its_cell_go_on_on_another(cluster, tmp_path):
     clone = tmp_path / "clone"
-    log = make_small_clone(clone, seconds=5)
-    hold = hold_of(log)
-    hold.touch()
+    log, hold = make_held_clone(clone)
     with spreading(clone, on_ray(cluster)) as process:
         until(lambda: kept(clone) == len(at_work(clone)) == 2)
         dies = min(cluster.worker_nodes, key=id)
@@ -153,9 +151,7 @@ def test_a_node_that_dies_has_its_cell_go_on_on_another(cluster, tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_sweep_that_is_stopped_goes_on(cluster, tmp_path, number, code):
     clone = tmp_path / "clone"
-    log = make_small_clone(clone, seconds=5, stopping=4)  # after three seconds Ray itself would have ended it
-    hold = hold_of(log)
-    hold.touch()
+    log, hold = make_held_clone(clone, stopping=4)  # after three seconds Ray itself would have ended it
     with spreading(clone, on_ray(cluster)) as process:
         until(lambda: kept(clone) == len(at_work(clone)) == 2)
         process.send_signal(number)
@@ -176,9 +172,7 @@ def test_a_sweep_that_is_stopped_goes_on(cluster, tmp_path, number, code):
 def test_after_the_end_of_the_head_the_next_one_finishes_the_rest(tmp_path, monkeypatch):
     monkeypatch.setenv(*PATIENCE)
     clone = tmp_path / "clone"
-    log = make_small_clone(clone, seconds=5)
-    hold = hold_of(log)
-    hold.touch()
+    log, hold = make_held_clone(clone)
     with ray_cluster() as own, spreading(clone, on_ray(own)) as process:
         until(lambda: kept(clone) == len(at_work(clone)) == 2)
         own.head_node.kill_gcs_server()
@@ -341,9 +335,7 @@ def slurm(tmp_path_factory):
 
 def test_slurm_goes_on_where_a_node_has_died(slurm, tmp_path):
     clone = tmp_path / "clone"
-    log = make_small_clone(clone, seconds=5)
-    hold = hold_of(log)
-    hold.touch()
+    log, hold = make_held_clone(clone)
     with spreading(clone, f"{SPREAD} --engine slurm --slurm time=5", slurm.environment) as process:
         until(lambda: kept(clone) == len(at_work(clone)) == 2)
         slurm.kill_node("two")
@@ -361,9 +353,7 @@ def test_slurm_goes_on_where_a_node_has_died(slurm, tmp_path):
 
 def test_slurm_goes_on_once_its_head_is_back(slurm, tmp_path):
     clone = tmp_path / "clone"
-    log = make_small_clone(clone, seconds=5)
-    hold = hold_of(log)
-    hold.touch()
+    log, hold = make_held_clone(clone)
     with spreading(clone, f"{SPREAD} --engine slurm", slurm.environment) as process:
         until(lambda: kept(clone) == len(at_work(clone)) == 2)
         now = time.time()
@@ -380,9 +370,7 @@ def test_slurm_goes_on_once_its_head_is_back(slurm, tmp_path):
 
 def test_slurms_jobs_end_with_the_sweep_or_with_the_next_one(slurm, tmp_path):
     clone = tmp_path / "clone"
-    log = make_small_clone(clone, seconds=5)
-    hold = hold_of(log)
-    hold.touch()
+    log, hold = make_held_clone(clone)
     command = f"{SPREAD} --engine slurm"
     wrong = run_in(clone, f"{command} --slurm partitoin=tests", slurm.environment)
     assert wrong.returncode == 2
