@@ -52,7 +52,7 @@ def write_tiny_profile(clone: Path) -> None:
         return not any(key in line for key in ("{method:", "{delta:")) or words[0].rstrip(":") in kept_names
 
     small = "".join(line for line in lines if kept(line))
-    params.write_text(small.replace("grid:\n  delta:\n    - 0.015\n", "grid:\n  delta:\n    - 0.01\n"))
+    params.write_text(small.replace("    - 0.015\n", "    - 0.01\n"))
 
 
 def make_clone(folder: Path) -> None:

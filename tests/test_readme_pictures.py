@@ -65,7 +65,8 @@ def test_own_pictures(clone, shell, hub_with_weights):
 
 
 def test_one_network_of_the_default_profile(clone, shell):
-    """Whoever has run `make repro` has it already."""
+    """Whoever has run `make repro` has it already, but for the images, which are read anew after another profile."""
     shell("git restore params.yaml")
+    assert re.findall(r"Running stage '(.*)'", shell("make home").stdout) == ["data"]
     assert "Running stage" not in shell("make home").stdout
     assert (clone / "home/mnist5k/network.wfn").stat().st_size < 1_000_000
