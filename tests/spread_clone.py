@@ -43,7 +43,7 @@ while done < float(seconds):
         written = kept.with_suffix(".new")
         written.write_text(str(done))
         written.replace(kept)  # whole, whenever it is killed
-    print(f"{{stage}}: {{done:.1f}} of {{seconds}} s, top-1 90.00", flush=True)
+        print(f"{{stage}}: {{done:.1f}} of {{seconds}} s, top-1 90.00", flush=True)
 texts = [Path(path, "text").read_text() for path in reads]
 Path(out).mkdir(parents=True, exist_ok=True)
 Path(out, "text").write_text(f"{{stage}}({{', '.join(texts)}})")

@@ -14,18 +14,21 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 
 # Of the machine or the engine that began this process, and not for a stage: Lightning would take Slurm's for its own.
 NOT_FOR_STAGES = ("RAY_", "SLURM_", "SBATCH_", "DVC_", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
 DVC_SAYS = "ERROR: failed to reproduce"  # which stage has failed, after that has said why
+MOMENT = 0.2  # seconds
 # Runs a command, tells what it prints, and ends it once who has asked for it is gone, which closes the pipe to it.
 # Not before the end of what it prints: it may not die of words that nobody reads any more.
 ATTACHED = """
@@ -248,15 +251,25 @@ def _lines_of(command: Sequence[str], clone: Path, environment: Mapping[str, str
     ) as process:  # fmt: skip
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                last = last if last and line.startswith(DVC_SAYS) else line.strip() or last
-                yield line
-        finally:
-            process.stdin.close()
-            process.stdout.read()  # to the end: who is stopped has a checkpoint to write first, and says so
+        lines: SimpleQueue[str] = SimpleQueue()
+        with ThreadPoolExecutor(1) as reader:
+            reading = reader.submit(_read, process.stdout, lines)
+            try:
+                while not (reading.done() and lines.empty()):
+                    with suppress(Empty):
+                        line = lines.get(timeout=MOMENT)
+                        last = last if last and line.startswith(DVC_SAYS) else line.strip() or last
+                        yield line
+            finally:
+                process.stdin.close()  # it is still read to its end: who is stopped has a checkpoint to write first
     if process.returncode:
         raise _FailedError(last or f"{' '.join(command[1:])} ended with {process.returncode}")
+
+
+def _read(stream: Iterable[str], lines: SimpleQueue[str]) -> None:
+    """Apart from who takes them: a stop by Ray is met between two lines of Python, and not while it waits for these."""
+    for line in stream:
+        lines.put(line)
 
 
 def _entry(clone: Path, stage: str) -> Any:
