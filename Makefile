@@ -40,7 +40,8 @@ paper: .venv
 check: .venv lint
 	$(PYTEST) -m "not pipeline and not slow and not long" --hypothesis-profile quick
 
-# Without clusters, kills, every command of the README, every runtime of the exports, the paper's tables.
+# Without clusters, kills, every command of the README, every runtime of the exports, every family of timm's, the paper's
+# tables.
 test: .venv lint
 	$(PYTEST) -m "not long"
 

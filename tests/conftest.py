@@ -37,15 +37,19 @@ if os.environ.get("CI"):
 
 # Two processes take the files in this order, then the others. The first one begins with the `make repro` that all tests
 # of the marker `pipeline` share; the next ones do without it and fill that time for the other process.
-FIRST = ("test_repro.py", "test_wheel.py", "test_library.py", "test_tracking.py", "test_mlflow_page.py")
-# A minute and more each: `make test` leaves them to `make test-all`, which takes them in this order.
+FIRST = (
+    *("test_repro.py", "test_wheel.py", "test_library.py", "test_tracking.py", "test_numbers.py", "test_packed.py"),
+    *("test_load.py", "test_quantisers.py", "test_report.py"),
+)
+# Half a minute and more each: `make test` leaves them to `make test-all`, which takes them in this order. Of the other
+# files it leaves out the tests that are marked `long` there.
 LONG = (
     *("test_readme_settings.py", "test_spread.py", "test_paper.py", "test_scale.py", "test_export.py"),
     *("test_resume.py", "test_readme_pictures.py", "test_new_method.py", "test_benchmarks.py", "test_long_run.py"),
-    "test_mlflow_faults.py",
+    *("test_mlflow_faults.py", "test_together.py", "test_broken_off.py"),
 )
 # Processes, compilers, browsers, installations, many networks: `make check` leaves them out, as it does those of the
-# two other markers.
+# two other markers. Of other files it leaves out the tests of seconds, which are marked `slow` there.
 SLOW = (
     *("test_families.py", "test_page.py", "test_numbers.py", "test_hostile.py", "test_side_by_side.py"),
     *("test_wheel.py", "test_library.py", "test_tracking.py", "test_format.py", "test_hub_packed.py"),

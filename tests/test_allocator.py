@@ -35,10 +35,12 @@ def _pages(**environment: str) -> int:
     return int(found.stdout)
 
 
+@pytest.mark.slow
 def test_a_freed_buffer_is_used_again_without_new_pages() -> None:
     assert _pages() < PAGES / 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "own", [{"MALLOC_MMAP_THRESHOLD_": "100000"}, {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=100000"}]
 )

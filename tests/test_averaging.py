@@ -38,6 +38,7 @@ def test_tied_weights_count_once_and_counters_are_left_alone():
     assert model[2].num_batches_tracked.item() == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [fix_network, pretrain], ids=["fix", "pretrain"])
 def test_a_network_ends_as_its_average(train, settings, dataset, monkeypatch):
     """What the optimiser leaves is another network; weights that are fixed are their own average."""

@@ -609,6 +609,7 @@ def lite0():
     return {name: value for (name, _), value in pairs}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [3, 1])
 def test_a_file_fetched_elsewhere_from_start_to_end(settings, lite0, repository, capsys, channels):
     """1000 classes in the file, 4 folders of pictures: the backbone to the bit, the head new, and it trains."""

@@ -31,6 +31,7 @@ FAMILIES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("which", ["layers", "all"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family(name, which, settings, tmp_path):

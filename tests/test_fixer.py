@@ -809,6 +809,7 @@ for broken in range(world if world > 1 else 0):  # an error of one process is on
 """
 
 
+@pytest.mark.slow
 def test_two_processes_hold_the_same_result(tmp_path):
     """With plain torch.distributed and DDP: the bits of one another, and what one process finds but for rounding."""
     text = PROCESSES.format(root=str(ROOT), tests=str(ROOT / "tests"), folder=tmp_path)

@@ -151,6 +151,7 @@ def test_an_optimiser_that_does_not_begin_as_torchs_do():
     fixer.check()
 
 
+@pytest.mark.slow
 def test_a_compiled_step():
     model, optimizer, fixer = begun(sgd)
 

@@ -19,6 +19,7 @@ from wfn.files.tensors.read import read_tensors
 EVERY = {"packed files": 12}
 
 
+@pytest.mark.long
 def test_files_are_read_or_refused_in_one_line(tmp_path, monkeypatch):
     def few(self, choices, tries):
         name = next(name for name, kind in KINDS.items() if kind is self)

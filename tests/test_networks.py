@@ -293,6 +293,7 @@ def example(settings):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_example_is_trained_fixed_and_packed(example, fabric, tmp_path):
     """Through the pipeline's own functions; 270 thousand weights, as the paper says."""
     dataset = prepare(example.data, seed=0)

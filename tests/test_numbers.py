@@ -401,6 +401,7 @@ def test_fixing_odd_networks(network, settings, dataset):
     note(SECTION, f"stage `fix`: {network}", "fixed, trained, measured; no number is NaN")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_quantising_odd_networks(method, network, settings, dataset):

@@ -502,6 +502,7 @@ def memory_beyond(tmp_path, path, limit=0):
     return grown - size
 
 
+@pytest.mark.slow
 def test_unpacking_takes_little_more_than_its_result(tmp_path):
     path = tmp_path / "x.wfn"
     generator = torch.Generator().manual_seed(0)
@@ -510,6 +511,7 @@ def test_unpacking_takes_little_more_than_its_result(tmp_path):
     assert memory_beyond(tmp_path, path, 1 << 30) < 64 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["inflates to gigabytes", "many codebooks", "many tables of one codebook", "a vast tensor of one value"]
 )
@@ -519,6 +521,7 @@ def test_a_bomb_takes_little_memory(tmp_path, name):
     assert memory_beyond(tmp_path, path) < 256 << 20
 
 
+@pytest.mark.slow
 def test_the_largest_header_takes_little_memory(tmp_path):
     path = tmp_path / "bomb.wfn"
     path.write_bytes(of_text(PLAIN["as large as can be"]))

@@ -695,6 +695,7 @@ def project(files):
     return files
 
 
+@pytest.mark.slow
 def test_stage_data_shows_and_does_nothing_else(project, capsys):
     before = {path.name for path in project.iterdir()}
     data_stage(show=3)
@@ -706,6 +707,7 @@ def test_stage_data_shows_and_does_nothing_else(project, capsys):
         assert drawn.height == 4 + 10 * 116
 
 
+@pytest.mark.slow
 def test_pretrain_keeps_the_sheet_beside_the_baseline(project):
     """The pictures that `stages.data --show 8` draws."""
     data_stage(out=Path("data"))

@@ -128,6 +128,7 @@ def test_training_that_diverges_is_one_line(task, settings, name):
         find_method(name, chosen.quantiser).quantise(chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["apot-4", "kmeans-layer-4"])
 def test_same_seed_same_numbers(task, name):
     def run():

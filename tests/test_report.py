@@ -440,6 +440,7 @@ def with_names(settings, results, name):
     )
 
 
+@pytest.mark.slow
 def test_names_with_markup_are_text(settings, results, files, tmp_path):
     """In the page, its pictures and their descriptions; and a browser runs nothing of them."""
     hostile = """</style></script><script>window.harmed=1</script><img src=x onerror="window.harmed=1">&'$x_{$%"""
@@ -468,6 +469,7 @@ def test_names_with_markup_are_text(settings, results, files, tmp_path):
         assert [url for url in requests if not url.startswith("data:")] == [(tmp_path / "index.html").as_uri()]
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_the_network_sees(settings, results, files, tmp_path):
     """Baselines of older versions have no sheet (`results`), and then there is no such section."""
     shutil.copytree(results.baselines[0].folder, tmp_path, dirs_exist_ok=True)
@@ -481,6 +483,7 @@ def test_the_page_shows_what_the_network_sees(settings, results, files, tmp_path
     assert "What the network sees" not in Page(files["index.html"].decode()).headings
 
 
+@pytest.mark.slow
 def test_without_exploring(settings, results):
     files = report_files(settings, dataclasses.replace(results, explored=[]))
     assert not any(name.startswith("exploration") for name in files)
@@ -493,6 +496,7 @@ TABLES = (
 )
 
 
+@pytest.mark.slow
 def test_the_report_is_complete_and_repeatable(files, settings, results):
     pictures = {f"{name}.{kind}" for name in PICTURES for kind in ("svg", "png")}
     texts = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")}

@@ -116,6 +116,7 @@ def test_exploring_is_one_stage(clone, repro):
     assert list((clone / ".ckpt").iterdir()) == []
 
 
+@pytest.mark.long
 def test_rates_are_chosen_on_images_kept_from_training(clone, shell):
     shell("python -m stages.rates --out runs/rates --table rates")
     table = pd.read_csv(clone / "rates" / "mnist5k.csv")

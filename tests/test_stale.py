@@ -90,6 +90,7 @@ def images(clone, shell):
     shell("git checkout --quiet profiles && dvc checkout --quiet --force")
 
 
+@pytest.mark.long
 def test_a_changed_size_of_the_images_is_seen(clone, shell, images):
     """And changed back, the old ones are there again."""
     profile = clone / "profiles" / "mnist5k.yaml"
@@ -99,6 +100,7 @@ def test_a_changed_size_of_the_images_is_seen(clone, shell, images):
         assert images()["pixels"] == new
 
 
+@pytest.mark.long
 def test_other_pictures_under_the_same_settings_are_seen(clone, shell, images):
     """Also where DVC has a result for these settings, of the time before."""
     path, pictures = clone / "profiles" / "mnist5k.yaml", clone.parent / "pictures"

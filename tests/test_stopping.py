@@ -75,6 +75,7 @@ def test_a_signal_ends_a_stage_in_one_line(started, number, code, program):
     assert process.returncode == code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [STAGE, IMPORTING], ids=["at work", "while it imports torch"])
 def test_a_stage_ends_with_its_dvc(started, program):
     """Killed, `dvc` cannot stop it: it would work on beside the next one."""

@@ -279,6 +279,7 @@ def test_a_picture_that_goes_while_it_is_needed_is_one_line(own, chosen, workers
     assert "Error" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_damaged_card_is_one_line(own, chosen):
     _, data, folder = own
     (folder / "card.json").write_text('{"pixels":')

@@ -165,6 +165,7 @@ def test_names_that_are_no_text_are_printed(monkeypatch, capfdbinary):
     assert capfdbinary.readouterr().out == b"picture \\udce9.png\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"rubbish"])
 def test_damaged_files_of_compiled_code(tmp_path, damage):
     """As after a power cut: compiled once more, and kept anew."""

@@ -23,6 +23,7 @@ def run(folder, *arguments):
     ).stdout  # fmt: skip
 
 
+@pytest.mark.long
 def test_readmes_lines_say_what_is_in_a_picture(clone, dataset, tmp_path):
     folder = tmp_path / "home" / "mnist5k"
     folder.mkdir(parents=True)

@@ -378,6 +378,7 @@ def process(*arguments, program=None):
     )
 
 
+@pytest.mark.slow
 def test_exit_codes_of_the_process(packed, tmp_path):
     assert process("verify", packed).returncode == 0
     missing = process("verify", tmp_path / "nothing.wfn")
@@ -395,6 +396,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "command", "said"),
     [
@@ -410,6 +412,7 @@ def test_a_missing_package_is_one_line(packed, missing, command, said):
     assert done.stderr == f"error: {missing[0]} is not installed: {said}\n"
 
 
+@pytest.mark.slow
 def test_importing_the_library_brings_none_of_them():
     names = {"typer", "rich", "timm", "torchvision", "PIL", "huggingface_hub"}
     assert process(program=f"import sys, wfn; print(*{names} & {{*sys.modules}})").stdout == "\n"
