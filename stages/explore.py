@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pipeline.base.results import CARD, writable
 from pipeline.base.settings import load_settings
-from pipeline.training.checkpoint import several_runs
 from pipeline.training.device import seed_torch
+from pipeline.training.several_runs import several_runs
 from stages.common.baseline import make_baseline
 from stages.common.cli import Out, Runs, run
 from stages.common.fixed import make_fixed

@@ -16,8 +16,8 @@ from pipeline.base.rates import FOLDER, Candidate, at_the_edge, candidates, chos
 from pipeline.base.results import CARD, METRICS, read_json, to_csv, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.comparing.finding import find_method
-from pipeline.training.checkpoint import several_runs
 from pipeline.training.device import seed_torch
+from pipeline.training.several_runs import several_runs
 from stages.common.baseline import make_baseline
 from stages.common.cli import Out, Runs, run
 from stages.common.fixed import make_fixed

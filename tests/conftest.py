@@ -46,14 +46,14 @@ FIRST = (
 LONG = (
     *("test_readme_settings.py", "test_spread.py", "test_paper.py", "test_scale.py", "test_export.py"),
     *("test_resume.py", "test_readme_pictures.py", "test_new_method.py", "test_benchmarks.py", "test_long_run.py"),
-    *("test_mlflow_faults.py", "test_together.py", "test_broken_off.py"),
+    *("test_mlflow_faults.py", "test_together.py", "test_broken_off.py", "test_faults.py"),
 )
 # Processes, compilers, browsers, installations, many networks: `make check` leaves them out, as it does those of the
 # two other markers. Of other files it leaves out the tests of seconds, which are marked `slow` there.
 SLOW = (
     *("test_families.py", "test_page.py", "test_numbers.py", "test_hostile.py", "test_side_by_side.py"),
     *("test_wheel.py", "test_library.py", "test_tracking.py", "test_format.py", "test_hub_packed.py"),
-    *("test_packed_page.py", "test_served.py", "test_mlflow_server.py", "test_ui.py"),
+    *("test_packed_page.py", "test_served.py", "test_mlflow_server.py", "test_ui.py", "test_quantisers.py"),
 )
 ORDER = [*LONG, *FIRST]
 

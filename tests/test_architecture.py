@@ -104,9 +104,7 @@ def test_the_library_imports_nothing_of_the_pipeline():
 
 
 def test_only_what_looks_on_imports_mlflow():
-    assert {module for module in MODULES if any(name.startswith("mlflow") for name in imports(module))} == {
-        f"pipeline.watching.{name}" for name in ("models", "served", "store", "tracking")
-    }
+    assert {room(each) for each in MODULES if any(name.startswith("mlflow") for name in imports(each))} == {LOOKING_ON}
 
 
 def test_only_command_lines_import_typer():

@@ -118,6 +118,8 @@ def test_claims_by_hand(settings):
     assert row("The same, without first")["measured"] == pytest.approx((8693 / 133 + 8693 / 143) / 2)
     assert row("Smaller than APoT")["measured"] == pytest.approx((5 / 3.5 + 5 / 3.7) / 2, rel=1e-6)
     assert row("α = 0.4 makes")["measured"] == pytest.approx((20 + 10) / 2)
+    saved = row("α = 0.4 saves 1 bit")
+    assert (saved["measured"], saved["least"], saved["unit"]) == (pytest.approx(1.1), 1, "bits")
     pull = row("α = 0.4 lowers")
     assert (pull["measured"], pull["measured_spread"], pull["runs"]) == (
         pytest.approx(1.1),
@@ -128,7 +130,7 @@ def test_claims_by_hand(settings):
     assert row("δ = 0.015 is smaller")["measured"] == pytest.approx(0.1)
     assert row("δ = 0.015 costs")["verdict"] == HOLDS  # 1.25 points with either seed
     assert set(table.loc[table["made_by"] == "", "verdict"]) == {UNMEASURED}
-    assert (table["made_by"] == "").sum() == 6  # there was no exploration
+    assert (table["made_by"] == "").sum() == 7  # there was no exploration
     # 4-bit APoT is larger, 3-bit APoT (0.625 MB) too: nothing is smaller than WFN's 0.45 MB.
     assert row("No smaller network")["verdict"] == UNMEASURED
     assert len(table) == len(table.index.unique())
@@ -153,7 +155,7 @@ def test_the_pull_has_no_effect_where_there_is_none(settings):
     without = changed(settings, alpha=0.0)
     runs = [run(97.4, fixing(0.01, alpha=0.0, seed=seed)) for seed in (0, 1)]
     table = claims(without, comparisons.compared_runs(BASELINES, runs, []), runs, NONE, 1000)
-    assert table.loc[table["claim"].str.startswith("α = 0"), "verdict"].tolist() == [UNMEASURED] * 2
+    assert table.loc[table["claim"].str.startswith("α = 0"), "verdict"].tolist() == [UNMEASURED] * 3
 
 
 def test_what_the_last_pass_has_changed():
@@ -170,7 +172,7 @@ def test_the_figures_of_the_abstract_are_asked_of_its_network_alone(settings):
     table = claims(changed(settings, model__name="cifar_resnet20"), compared, FIXED[:2], NONE, 1000)
     rows = table[table["claim"].str.contains("APoT") | table["claim"].str.contains("whole network")]
     assert set(rows["least"]) == {1}
-    assert rows["claim"].str.match("Fewer|Less|The same|Smaller").all()
+    assert rows["claim"].str.match("Fewer|Less|The same|Smaller|α = ").all()
 
 
 def test_a_network_fixed_at_once_has_no_last_rounds(settings):

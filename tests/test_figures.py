@@ -31,7 +31,7 @@ def compared(results):
 
 @pytest.fixture
 def explored(results):
-    return comparisons.explored(comparisons.explored_runs(results.explore_baselines, results.explored, SMALL))
+    return comparisons.explored_runs(results.explore_baselines, results.explored, SMALL)
 
 
 @pytest.fixture
@@ -149,9 +149,9 @@ def test_the_front_is_said_and_bold(compared):
     picture = accuracy_against_size(compared, 1000)
     assert picture.says == (
         "By their means, nothing is both smaller and as accurate as these, the front, in bold: "
-        "halves: 0.12 MB, 96.00 % · "
-        "WFN, δ 0.015, α 0.4: 0.40 MB, 97.00 % · WFN, δ 0.01, α 0.4: 0.45 MB, 97.70 % · "
-        "WFN, δ 0.0075, α 0.4: 0.50 MB, 98.25 %."
+        "halves: 0.12 MB, 96.00 %, one run · "
+        "WFN, δ 0.015, α 0.4: 0.40 MB, 97.00 %, one run · WFN, δ 0.01, α 0.4: 0.45 ± 0.02 MB, 97.70 ± 0.28 % · "
+        "WFN, δ 0.0075, α 0.4: 0.50 MB, 98.25 %, one run."
     )
     labels = axes_of(picture)["What is lost"].get_yticklabels()
     bold = [label.get_text().replace("\n", ", ") for label in labels if label.get_fontweight() == "bold"]
@@ -168,9 +168,28 @@ def test_nine_panels(explored):
     assert first.get_ydata().tolist() == pytest.approx([91.1, 91.5])
     assert panels["Top-1 by α"].get_ylim() == panels["Top-1 by δ"].get_ylim()
     assert picture.says == (
-        "At δ = 0.02, α from 0 to 0.4 changes the entropy by -0.40 bits; at α = 0.4, δ from 0.01 to 0.02 changes it by "
-        "+0.00 bits and top-1 by +1.00 points."
+        "At δ = 0.02, α from 0 to 0.4: entropy -0.40 ± 0.00 bits. "
+        "At α = 0.4, δ from 0.01 to 0.02: entropy not decided by 2 runs, top-1 +1.00 ± 0.00 points."
     )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "images", "said"),
+    [
+        ((0, 1), 1000, "top-1 +1.00 ± 0.00 points."),
+        ((0, 1), 500, "top-1 not decided by 2 runs."),  # two runs alike by chance: an interval of 1.8 points
+        ((0,), 1000, "top-1 not decided by one run."),
+    ],
+)
+def test_a_change_is_said_only_where_the_seeds_decide_it(explored, seeds, images, said):
+    assert exploration(explored[explored["seed"].isin(seeds)], images).says.endswith(said)
+
+
+def test_a_change_that_differs_by_seed_is_not_decided(explored):
+    """+1 point with one seed, +3 with the other: an interval of 12.7 points."""
+    one = (explored["seed"] == 1) & (explored["delta"] == 0.02)
+    uneven = explored.assign(top1=explored["top1"] + 2.0 * one)
+    assert exploration(uneven, 1000).says.endswith("top-1 not decided by 2 runs.")
 
 
 def test_no_line_between_categories(explored):
@@ -199,10 +218,10 @@ def overlapping(axes):
 def test_no_label_covers_another():
     """In the figures of the committed results."""
     folder = ROOT / "reports" / "mnist5k"
-    read = {name: pd.read_csv(folder / f"{name}.csv") for name in ("quantisers", "exploration", "layers", "rounds")}
+    read = {name: pd.read_csv(folder / f"{name}.csv") for name in ("quantisers", "explored-runs", "layers", "rounds")}
     for picture in (
         accuracy_against_size(read["quantisers"], 2000),
-        exploration(read["exploration"], 2000),
+        exploration(read["explored-runs"], 2000),
         layerwise(read["layers"]),
         rounds(read["rounds"], pd.read_csv(folder / "values.csv")),
     ):

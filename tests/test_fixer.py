@@ -117,6 +117,8 @@ def test_one_optimiser_through_all_rounds(make):
         outcome = fixer.fix_()
         assert outcome.fixed == pytest.approx(round_.fraction, abs=1e-3)
         assert (outcome.index, outcome.delta) == (round_.index, round_.delta)
+        assert outcome.seconds > 0
+        assert outcome.centres >= 1
     assert distinct(model, fixer) == len(fixer.codebook()) == fixer.outcomes[-1].distinct < 300
     shares = fixer.usage() / fixer.usage().sum()
     assert fixer.outcomes[-1].entropy == pytest.approx(float(-(shares * shares.log2()).sum()), rel=1e-5)

@@ -78,8 +78,8 @@ def test_the_machine_of_the_last_run_is_named(settings, places):
 def test_what_there_is_to_do(settings, places):
     lines = forecast(settings, all_stages(settings), places)
     assert lines[0] == (
-        "mnist5k: test_resnet on mnist5k: 6 baselines, 13 fixed networks, 9 of other methods, 54 explored; "
-        "at most 357 epochs of training in 26 stages"
+        "mnist5k: test_resnet on mnist5k: 6 baselines, 15 fixed networks, 9 of other methods, 54 explored; "
+        "at most 357 epochs of training in 28 stages"
     )
     assert len(lines) == 2
     home = forecast(settings, ["pretrain", "fix"], places)
@@ -110,7 +110,7 @@ def test_minutes_are_those_of_the_last_run_by_epochs(settings, places):
 @pytest.mark.parametrize("change", [{"model.name": "resnet18"}, {"data.pixels": 32}, {"hardware.workers": 1}])
 def test_no_minutes_of_another_network_or_other_images(settings, places, change):
     line = forecast(settings.changed(change), ["pretrain"], places)[1]
-    assert line.startswith(f"no timing of such a run here; {ROOT / PROFILE} says of a whole run: 23 minutes on two")
+    assert line.startswith(f"no timing of such a run here; {ROOT / PROFILE} says of a whole run: 15 minutes on two")
     assert line.isprintable()
 
 
@@ -252,7 +252,7 @@ def test_the_command(files, capsys):
     check.check()
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith(
-        "mnist5k: resnet18 on mnist5k: 6 baselines, 13 fixed networks, 9 of other methods, 54 expl"
+        "mnist5k: resnet18 on mnist5k: 6 baselines, 15 fixed networks, 9 of other methods, 54 expl"
     )
     check.check(home=True)
     assert capsys.readouterr().out.startswith(

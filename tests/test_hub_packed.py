@@ -167,6 +167,7 @@ def test_a_damaged_download(server, packed):
         wfn.inspect(f"hf-hub:{NAME}")
 
 
+@pytest.mark.long
 def test_the_command(server, packed, tmp_path):
     """With HF_ENDPOINT and HF_TOKEN from the environment, in a process of its own."""
     environment = clean_environment() | {

@@ -62,6 +62,7 @@ def test_it_follows_the_theme(path, tmp_path):
         assert all(each > 150 for each in lit)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", PAGES)
 def test_axe_finds_nothing(path, tmp_path):
     """Headings, names, contrast, landmarks: the rules of axe-core; in the dark that on contrast."""

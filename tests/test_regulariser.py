@@ -135,6 +135,7 @@ def test_centres_and_thresholds_of_any_size(centres, distance, zero_threshold):
     torch.testing.assert_close(slopes, out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zero_threshold", THRESHOLDS)
 @pytest.mark.parametrize("distance", ["relative", "euclidean"])
 def test_a_huge_centre_far_from_all_weights_changes_nothing(distance, zero_threshold):

@@ -19,14 +19,16 @@ import torch
 from conftest import changed, working
 
 from pipeline.base.errors import InputError
+from pipeline.base.results import write_files
 from pipeline.base.settings import Quantiser
 from pipeline.comparing.finding import find_method
 from pipeline.comparing.task import Task
 from pipeline.data.images import Images
 from pipeline.fixing.rounds import fix_network
 from pipeline.training import checkpoint
-from pipeline.training.checkpoint import checkpoint_name, code_files, read_state, resumable, several_runs
+from pipeline.training.checkpoint import checkpoint_name, code_files, read_state, resumable
 from pipeline.training.loop import pretrain
+from pipeline.training.several_runs import several_runs
 
 
 class BrokenOffError(Exception):
@@ -323,4 +325,102 @@ def test_of_several_runs_those_that_are_done_are_kept(fabric, repository, tmp_pa
     work()
     assert made == ["a", "b"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "b"]
+    assert list((repository / ".ckpt").iterdir()) == []
+
+
+def make_runs(fabric, out, work):
+    """Three runs, each made by `work(folder, name)`."""
+    with several_runs(fabric, out, {"delta": 0.01}, []) as runs:
+        for name in ("a", "b", "c"):
+            runs.make(name, partial(work, name=name))
+
+
+def write_run(folder, name):
+    folder.mkdir()
+    (folder / "metrics.json").write_text(name)
+
+
+def contents(out):
+    return {str(path.relative_to(out)): path.read_text() for path in out.rglob("*") if path.is_file()}
+
+
+THREE = {"a/metrics.json": "a", "b/metrics.json": "b", "c/metrics.json": "c"}
+
+
+def no_room(path):
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+def test_several_runs_go_on_where_nothing_can_be_kept(fabric, repository, tmp_path, capsys):
+    (repository / ".ckpt").touch()  # a file, in which no folder can be made
+    out = tmp_path / "made" / "out"
+    make_runs(fabric, out, write_run)
+    assert contents(out) == THREE
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert re.search(r"warning: no run can be kept \(.*\.runs: .*\); the work goes on\n", capsys.readouterr().err)
+
+
+def test_several_runs_go_on_where_no_further_one_can_be_kept(fabric, repository, tmp_path, capsys):
+    """The second one is made again beside the first one's place, and the third one there alone."""
+    made, out = [], tmp_path / "made" / "out"
+
+    def work(folder, name):
+        write_run(folder, name)
+        made.append(name)
+        if name != "a" and repository / ".ckpt" in folder.parents:
+            no_room(folder / "model.safetensors")
+
+    make_runs(fabric, out, work)
+    assert made == ["a", "b", "b", "c"]
+    assert contents(out) == THREE
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert list((repository / ".ckpt").iterdir()) == []
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"warning: no run can be kept \(.*/\.b/model\.safetensors: No space .*\); the .* on\n", said), (
+        said
+    )
+
+
+def test_what_a_run_cannot_read_ends_it_at_once(fabric, tmp_path):
+    made = []
+
+    def work(folder, name):
+        made.append(name)
+        no_room(tmp_path / "picture.png")
+
+    with pytest.raises(OSError, match="No space left"):
+        make_runs(fabric, tmp_path / "out", work)
+    assert made == ["a"]
+
+
+def test_a_full_disk_leaves_what_was_there(fabric, repository, tmp_path, monkeypatch):
+    """Runs that are kept on another disk come as copies; what fails there is done again from them, with room."""
+    made, out, rename = [], tmp_path / "made" / "out", type(tmp_path).rename
+    (out / "old").mkdir(parents=True)
+
+    def work(folder, name):
+        write_run(folder, name)
+        made.append(name)
+
+    def across(path, target):
+        if path.suffix == ".runs":
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(path))
+        return rename(path, target)
+
+    def full(folder, files):
+        if folder.name == "b":
+            no_room(folder / "metrics.json")
+        write_files(folder, files)
+
+    monkeypatch.setattr(type(tmp_path), "rename", across)
+    with monkeypatch.context() as filled:
+        filled.setattr(checkpoint, "write_files", full)
+        with pytest.raises(OSError, match="No space left"):
+            make_runs(fabric, out, work)
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert [path.name for path in out.iterdir()] == ["old"]
+    make_runs(fabric, out, work)
+    assert made == ["a", "b", "c"]
+    assert contents(out) == THREE
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert list((repository / ".ckpt").iterdir()) == []

@@ -141,11 +141,11 @@ print(len(values))
 """
 
 
-def test_the_documented_loop(python, tmp_path):
-    """The loop of docs/library.md, as it stands there, leaves the whole network with the codebook's values alone."""
-    text = (ROOT / "docs" / "library.md").read_text()
-    loop = re.search(rf"{re.escape(MARK)}\s*```python\n(.*?)```", text, re.DOTALL)
-    assert loop, f"docs/library.md has no python block after {MARK}"
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_the_documented_loop(python, tmp_path, page):
+    """The loop, as it stands there, leaves the whole network with the codebook's values alone."""
+    loop = re.search(rf"{re.escape(MARK)}\s*```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert loop, f"{page} has no python block after {MARK}"
     values = int(run_far_away(python, tmp_path, PREAMBLE + loop[1] + EPILOGUE))
     assert 1 < values < 1000  # of 5,829 weights
 

@@ -5,19 +5,25 @@ not been: the same bytes, nothing left over, and nothing that works on beside it
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Literal, NamedTuple
+
+import psutil
 
 from benchmarks.faults import project
 from benchmarks.faults.finding import Bench, Finding
-from benchmarks.faults.project import ENVIRONMENT, STAGES, at_work, differences, forget, outputs
+from benchmarks.faults.project import ENVIRONMENT, STAGES, begun, differences, dvc_at_work, forget, outputs
 from pipeline.ahead.turn import drop_broken_rwlock
 from tests.clones import run_in
 
 TITLE = "Kills"
-STAGE_ENDS = 2.0  # seconds; it looks for its `dvc` every second
+STAGE_ENDS = 5.0  # seconds; it looks for its `dvc` every second
+LOOKS_EVERY = 0.1  # seconds
 Victim = Literal["stage", "dvc"]
 
 
@@ -25,36 +31,45 @@ def run(bench: Bench) -> Iterator[Finding]:
     """Every stage at so many moments, and `dvc` at as many in all; two clones at a time."""
     project.finished(bench)
     with ThreadPoolExecutor(2) as pool:
-        for findings in pool.map(lambda stage: _findings(bench, stage), STAGES):
+        for findings in pool.map(lambda stage: of_stage(bench, stage), STAGES):
             yield from findings
 
 
-def _findings(bench: Bench, stage: str) -> list[Finding]:
-    clone = project.fresh(bench, f"kills-{stage.partition('@')[0]}")
-    lasts = duration(clone, stage)
-    choices, found = bench.choices(f"kills {stage}"), []
+def of_stage(bench: Bench, stage: str) -> list[Finding]:
+    """One stage at so many moments of its process, and its `dvc` at some of its own, before and after the stage's."""
+    name = f"kills-{stage.partition('@')[0]}"
+    clone = project.fresh(bench, name)
+    lasts, choices, found = durations(clone, stage), bench.choices(f"kills {stage}"), []
     victims: dict[Victim, int] = {"stage": bench.tries, "dvc": -(-bench.tries // len(STAGES))}
     for victim, tries in victims.items():
-        moments = [choices.uniform(0, lasts) for _ in range(tries)]
-        ends = [killed(clone, stage, moment, victim) for moment in moments]
-        faults = [f"at {moment:.2f} s: {end.fault}" for moment, end in zip(moments, ends, strict=True) if end.fault]
-        what = f"`{stage}`" if victim == "stage" else f"`dvc` while `{stage}` works"
-        broken = sum(end.broke_rwlock for end in ends)
-        mended = f"; {broken} of them cut DVC's rwlock short, which `make repro` clears away" if broken else ""
-        found.append(Finding(f"SIGKILL of {what}", len(moments), faults, f"within {lasts:.1f} s{mended}"))
+        faults, broken = [], 0
+        for moment in [choices.uniform(0, lasts[victim]) for _ in range(tries)]:
+            end = killed(clone, stage, moment, victim)
+            broken += end.broke_rwlock
+            if end.fault:
+                faults.append(f"at {moment:.2f} s: {end.fault}")
+                clone = project.fresh(bench, name)  # what is wrong with this one is no fault of the next moment
+        what = f"`{stage}`" if victim == "stage" else f"`dvc` that runs `{stage}`"
+        note = f"within {lasts[victim]:.1f} s"
+        if broken:
+            note += f"; {broken} of them: plain `dvc repro` says that it cannot read .dvc/tmp/rwlock; `make repro` "
+            note += "clears it away"
+        found.append(Finding(f"SIGKILL of {what}", tries, faults, note))
     return found
 
 
-def duration(clone: Path, stage: str) -> float:
-    """Seconds that a stage's process takes undisturbed."""
+def durations(clone: Path, stage: str) -> dict[Victim, float]:
+    """Seconds that a stage's process takes undisturbed, and the whole of the `dvc` that runs it."""
     forget(clone, stage)
-    with at_work(clone, stage) as (dvc, process):
-        start = time.monotonic()
+    start = time.monotonic()
+    with dvc_at_work(clone, stage) as dvc:
+        process = begun(dvc, clone)
+        began = time.monotonic()
         while process.is_running() and dvc.poll() is None:
             time.sleep(0.02)
-        lasts = time.monotonic() - start
+        lasts = time.monotonic() - began
         dvc.wait()
-    return lasts
+    return {"stage": lasts, "dvc": time.monotonic() - start}
 
 
 class Killed(NamedTuple):
@@ -65,35 +80,60 @@ class Killed(NamedTuple):
 
 
 def killed(clone: Path, stage: str, moment: float, victim: Victim) -> Killed:
-    """Kill at a moment (seconds after the stage's process began), and run DVC again.
+    """Kill at a moment (seconds after the victim's process began), and run DVC again.
 
     The stage is up to date before, and after.
     """
     before, tidy = outputs(clone, stage), _untracked(clone)
     forget(clone, stage)
-    with at_work(clone, stage) as (dvc, process):
+    with dvc_at_work(clone, stage) as dvc:
+        process = psutil.Process(dvc.pid) if victim == "dvc" else begun(dvc, clone)
         deadline = time.monotonic() + moment
-        while time.monotonic() < deadline and process.is_running():
+        while time.monotonic() < deadline and process.is_running() and dvc.poll() is None:
             time.sleep(0.005)
-        if victim == "dvc":
-            dvc.kill()
-        elif process.is_running():
+        with suppress(psutil.NoSuchProcess):  # has ended just now
             process.kill()
         dvc.wait()
-    broken = drop_broken_rwlock(clone)
-    return Killed(_went_on(clone, stage, before, tidy), broken)
+    again, beside = _again(clone, stage)
+    broken = bool(again.returncode) and drop_broken_rwlock(clone)
+    if broken:
+        again, more = _again(clone, stage)
+        beside = beside or more
+    return Killed(beside or _wrong(again) or _changed(clone, stage, before, tidy), broken)
 
 
-def _went_on(clone: Path, stage: str, before: dict[str, str], tidy: set[str]) -> str:
-    again = run_in(clone, f"dvc repro {stage}", ENVIRONMENT, timeout=300)
+def _again(clone: Path, stage: str) -> tuple[CompletedProcess[str], str]:
+    """The next plain `dvc repro`, and what works beside it that must not.
+
+    What a killed `dvc` has left at work ends soon, and before the next run has come to the same stage, or that waits.
+    """
+    left = works = project.stages_in(clone)
+    start, beside = time.monotonic(), ""
+    with ThreadPoolExecutor(1) as pool:
+        repro = pool.submit(run_in, clone, f"dvc repro {stage}", ENVIRONMENT, 300)
+        while not repro.done() or (left.keys() & works.keys() and time.monotonic() < start + STAGE_ENDS):
+            time.sleep(LOOKS_EVERY)
+            works, passed = project.stages_in(clone), time.monotonic() - start
+            if twice := [name for name, processes in Counter(works.values()).items() if processes > 1]:
+                beside = f"two processes at `{twice[0]}`, {passed:.1f} s after the kill"
+            elif passed > STAGE_ENDS and left.keys() & works.keys():
+                beside = f"`{' '.join(left.values())}` works on, {passed:.1f} s after its `dvc`"
+    again = repro.result()
+    if "waiting for another process" in again.stdout + again.stderr:
+        beside = ""
+    if works := project.stages_in(clone):
+        beside = f"works on after the next `dvc repro`: {' '.join(works.values())}"
+    return again, beside
+
+
+def _wrong(again: CompletedProcess[str]) -> str:
     said = again.stdout + again.stderr
     if again.returncode:
         return f"the next `dvc repro` ended with {again.returncode}: {said.strip().splitlines()[-1]}"
-    if "Traceback" in said:
-        return "the next `dvc repro` shows a traceback"
-    time.sleep(STAGE_ENDS)
-    if left := project.stages_in(clone):
-        return f"a process works on: {' '.join(left[0].cmdline()[1:])}"
+    return "the next `dvc repro` shows a traceback" if "Traceback" in said else ""
+
+
+def _changed(clone: Path, stage: str, before: dict[str, str], tidy: set[str]) -> str:
     if changed := differences(before, outputs(clone, stage)):
         return f"other results: {', '.join(changed[:3])}"
     if more := _untracked(clone) - tidy:

@@ -20,7 +20,7 @@ from filelock import FileLock
 from benchmarks.faults.finding import Bench
 from tests.clones import clean_environment, copy_clone, edited, files_of, make_clone, move_artifacts, run_in
 
-STAGES = ("data", "pretrain", "fix", "quantise@apot-3", "home", "pack", "report", "track")
+STAGES = ("data", "pretrain", "fix", "explore", "quantise@apot-3", "home", "pack", "report", "track")
 # One thread, so that two copies do not slow each other; sums are rounded differently with another number.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 CHANGING = ("timing.json", ".gitignore")  # new each time; written by DVC
@@ -112,28 +112,32 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 
 @contextmanager
-def at_work(clone: Path, stage: str) -> Iterator[tuple[subprocess.Popen[bytes], psutil.Process]]:
-    """DVC that runs one stage again, and the stage's process, which has just begun. Ended at the end, killed or not."""
+def dvc_at_work(clone: Path, stage: str) -> Iterator[subprocess.Popen[bytes]]:
+    """DVC that runs one stage again, just begun. Ended at the end, killed or not."""
     command = [str(clone / ".venv/bin/dvc"), "repro", "--single-item", stage]
-    log = clone.with_name(f"{clone.name}.log")
-    with log.open("w") as said, subprocess.Popen(
+    with _log(clone).open("w") as said, subprocess.Popen(
         command, cwd=clone, env=clean_environment() | ENVIRONMENT, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=said, stderr=said,
     ) as dvc:  # fmt: skip
         try:
-            yield dvc, _stage_of(dvc, log)
+            yield dvc
         finally:
             if dvc.poll() is None:
                 dvc.kill()
 
 
-def _stage_of(dvc: subprocess.Popen[bytes], log: Path) -> psutil.Process:
+def _log(clone: Path) -> Path:
+    return clone.with_name(f"{clone.name}.log")
+
+
+def begun(dvc: subprocess.Popen[bytes], clone: Path) -> psutil.Process:
+    """The process of the stage that DVC runs in a clone, as soon as it begins."""
     while dvc.poll() is None:
         for child in psutil.Process(dvc.pid).children(recursive=True):
             if is_stage(child):
                 return child
         time.sleep(0.005)
-    raise SystemExit(f"dvc ended before its stage began:\n{log.read_text()}")
+    raise SystemExit(f"dvc ended before its stage began:\n{_log(clone).read_text()}")
 
 
 def is_stage(process: psutil.Process) -> bool:
@@ -145,13 +149,15 @@ def is_stage(process: psutil.Process) -> bool:
     return len(words) > 2 and words[1] == "-m" and words[2].startswith("stages.")
 
 
-def stages_in(clone: Path) -> list[psutil.Process]:
-    """Processes of stages that work in a clone."""
-    found = []
+def stages_in(clone: Path) -> dict[int, str]:
+    """Names of the stages that work in a clone, by the number of their process; without what these have forked."""
+    found: dict[int, str] = {}
+    parents: dict[int, int] = {}
     for process in psutil.process_iter():
         try:
             if is_stage(process) and Path(process.cwd()) == clone:
-                found.append(process)
+                found[process.pid] = process.environ().get("DVC_STAGE", process.cmdline()[2])
+                parents[process.pid] = process.ppid()
         except psutil.Error:
             continue
-    return found
+    return {number: name for number, name in found.items() if parents[number] not in found}

@@ -85,7 +85,7 @@ def fix_network(work: Work) -> Fixed:
         if outcome.over_budget:
             work.progress.say(
                 f"{title}: no candidate came within delta_t = {round_.delta:g} of "
-                f"{outcome.over_budget:.2%} of the weights; their values are farther away on average"
+                f"{100 * outcome.over_budget:.2g}% of the weights; their values are farther away on average"
             )
     return Fixed(rows, list(fixer.parameters), fixer.codebook().numpy(), fixer.usage().numpy())
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from pipeline.report.comparisons import BASELINE, row_settings
+from pipeline.report.formats import texts
 from pipeline.report.style import COLOURS, HEIGHT, INK, MARKERS, SOFT, Panel, Picture, legend_below, short
 
 ROW = 0.4  # inches of a row with two lines of text
@@ -19,10 +21,7 @@ def accuracy_against_size(table: pd.DataFrame, test_images: int) -> Picture:
     table: as `comparisons.quantisers` makes it. test_images: how many top-1 is measured on.
     """
     baseline, rows = table[table["method"] == BASELINE].iloc[0], _rows(table)
-    best = " · ".join(
-        f"{', '.join(filter(None, (row['method'], row['setting'])))}: {row['megabytes']:.2f} MB, {row['top1']:.2f} %"
-        for row in pareto_front(rows).to_dict("records")
-    )
+    best = " · ".join(_said(row) for row in texts(pareto_front(rows)).to_dict("records"))
     height = max(HEIGHT, 1.0 + ROW * len(rows))
     both = partial(_both, rows=rows, top1=float(baseline["top1"]), test_images=test_images)
     return Picture(
@@ -34,6 +33,13 @@ def accuracy_against_size(table: pd.DataFrame, test_images: int) -> Picture:
         columns=3,
         says=f"By their means, nothing is both smaller and as accurate as these, the front, in bold: {best}.",
     )
+
+
+def _said(row: Mapping[Hashable, str]) -> str:
+    """A row of the front, as text, in words."""
+    called = ", ".join(filter(None, (row["method"], row["setting"])))
+    alone = ", one run" if row["runs"] == "1" else ""
+    return f"{called}: {row['megabytes']} MB, {row['top1']} %{alone}"
 
 
 def pareto_front(table: pd.DataFrame) -> pd.DataFrame:

@@ -112,7 +112,7 @@ def _notes(settings: Settings, results: Results, frames: Mapping[str, pd.DataFra
         "claims": f"{model} on {images}; {small} for distance and batch-norm, over the δ that {model} has. A verdict "
         "is made only where the 95 % interval of the mean (Student's t) leaves the figure asked for out, and never of "
         "a single run; of so many verdicts one may be wrong by chance.",
-        "accuracy-size": "Bars are standard deviations over n runs, where there is more than one.",
+        "accuracy-size": "Bars and ± are standard deviations over n runs, where there is more than one.",
         "quantisers": f"The same data for all. {means} Entropy and unique values are of the values as multiplied out. "
         "Bits are a weight's; activations are float where no bits are given.",
         "comparison": f"{images}. {means}{idle}",
@@ -122,15 +122,18 @@ def _notes(settings: Settings, results: Results, frames: Mapping[str, pd.DataFra
         "published-elsewhere": "Other data sets or models: for orientation, not for comparison with what was measured "
         "here.",
         "exploration": f"{small}, a small network with baselines of its own on the same data, fixed in {rounds} "
-        f"rounds; means over {len(settings.explore.repeats)} runs, bars are their standard deviation. Values are "
-        "counted in the whole network, so batch-norm that stays float adds its own.",
+        f"rounds; means over {len(settings.explore.repeats)} runs, bars and ± are standard deviations, and a "
+        "change is taken seed by seed. Values are counted in the whole network, so batch-norm that stays float adds "
+        "its own.",
         "rounds": f"{setting}.",
         "fates": f"{results.fixed[0].metrics['parameters']:,} parameters at {setting}.",
         "what-changed": f"{setting}. Weights beyond the outermost 0.2 % are not in the first panel; a relative "
         "distance of 1 is a weight that became zero, or doubled.",
         "layers": f"{model}, {setting}.",
         "representation": "Mean over all uses of a weight in one forward pass: the length of its value's code, and "
-        "how many shifts and adds multiplying by it takes (one per power of two).",
+        "how many shifts and adds multiplying by it takes (one per power of two). The count as the authors' program "
+        "does it is an artefact: their notebook resets the uses of every value that occurs in a batch-norm to one, "
+        "and its denominator is a Huffman-coded float network (docs/method.md, section 9).",
         "rates": "The same grid for every method, one run each, on images kept from the training images and with a "
         f"seed that is none of the results'.{_of_the_rates(frames)}",
         "provenance": f"The report was made at commit {results.commit}. Each result comes from one stage of "

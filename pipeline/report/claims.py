@@ -38,6 +38,7 @@ APOT_BITS = 3  # the width that the paper compares with
 FEWER, LOWER = 56, 1.9
 CLAIMED_FOR = "resnet18"
 MOST = 0.5  # share
+PULLED = 1  # bits a weight that the pull has to take off
 
 LOSSLESS = "No loss of top-1"
 OURS = "not the paper's"  # a source
@@ -128,10 +129,11 @@ def claims(
         (f"Smaller than {apot}, by the paper's coder", OURS, ratio("lzw_megabytes"), 1, "times"),
         ("Most weights are zero or one power of two", rounds, over_seeds(simple), MOST, "share"),
         (f"Most sums of several powers come {late}", rounds, over_seeds(late_sums), MOST, "share"),
-        (f"Most sums of three powers or more come {late}", rounds, over_seeds(late_long_sums), MOST, "share"),
+        (f"Most sums of three powers or more come {late}", OURS, over_seeds(late_long_sums), MOST, "share"),
         (f"Most centres come {late}", rounds, over_seeds(late_centres), MOST, "share"),
         (f"The {FEW} most used values hold most weights", rounds, over_seeds(most_used), MOST, "share"),
         (f"α = {alpha:g} lowers the entropy of the weights that act", settings_, by_pull("entropy_acting"), 0, "bits"),
+        (f"α = {alpha:g} saves {PULLED} bit, of the whole network", OURS, by_pull("entropy"), PULLED, "bits"),
         (f"α = {alpha:g} makes fewer values", OURS, by_pull("unique"), 0, "values"),
         (f"δ = {coarse:g} is smaller than {fine:g}", front, between_deltas("megabytes"), 0, "MB"),
         (f"δ = {coarse:g} needs fewer values than {fine:g}", settings_, between_deltas("unique"), 0, "values"),
@@ -140,6 +142,7 @@ def claims(
         (f"{RELATIVE}: values", "ablation", small("unique", EUCLIDEAN).less(small("unique")), 0, "values"),
         (f"{RELATIVE}: entropy", "ablation", small("entropy", EUCLIDEAN).less(small("entropy")), 0, "bits"),
         ("Batch-norm left float: more entropy", settings_, float_norm("entropy").less(small("entropy")), 0, "bits"),
+        ("Batch-norm left float: more values", settings_, float_norm("unique").less(small("unique")), 0, "values"),
         ("Fixing batch-norm costs no top-1", settings_, small("top1").less(float_norm("top1")), -LOSS, "points"),
         (f"No smaller network beats {setting}", front, against_smaller(compared, delta, alpha), 0, "points"),
     ]

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Column(NamedTuple):
-    """How a column is shown and explained. best: of the compared networks' figures, the highest or the lowest."""
+    """How a column is shown and explained. best: of the compared networks' figures, the highest or the lowest.
+
+    exact: the form of a figure that `form` would round.
+    """
 
     heading: str
     form: str
     meaning: str
     best: Literal["max", "min", ""] = ""
+    exact: str = ""
+
+    def text(self, value: Any) -> str:
+        """A figure of this column."""
+        rounded = self.form.format(value)
+        return self.exact.format(value) if self.exact and float(rounded) != value else rounded
 
 
 SPREAD = "_spread"  # a column called so holds the standard deviation of the one without
@@ -27,18 +36,14 @@ COLUMNS = {
     ACTIVATIONS: Column("Activations, bits", "{:.0f}", "Empty: float."),
     "runs": Column("Runs", "{:.0f}", "With different seeds: means are over them, ± is their standard deviation."),
     "top1": Column("Top-1, %", "{:.2f}", "Share of the test images whose likeliest class is the right one.", "max"),
-    "top1_spread": Column("Top-1 ±", "{:.2f}", ""),
     "drop": Column("Change, points", "{:+z.2f}", "Top-1 less that of the float baseline of the same seed.", "max"),
-    "drop_spread": Column("Change ±", "{:.2f}", ""),
     "top5": Column("Top-5, %", "{:.2f}", "Share of the test images whose class is among the five likeliest.", "max"),
     "entropy": Column("Entropy, bits", "{:.2f}", "Of the values of all weights, zeros included, per weight.", "min"),
     "entropy_nonzero": Column("Entropy of non-zeros, bits", "{:.2f}", "The same without the zeros.", "min"),
     "entropy_acting": Column(
         "Entropy of acting weights, bits", "{:.2f}", "The same without those that meet nothing but padding.", "min"
     ),
-    "entropy_spread": Column("Entropy ±", "{:.2f}", ""),
     "unique": Column("Unique values", "{:,.0f}", "Different values in the whole network, as multiplied out.", "min"),
-    "unique_spread": Column("Unique ±", "{:,.0f}", ""),
     "unique_no_bn": Column("Unique, no BN", "{:,.0f}", "The same without batch-norm.", "min"),
     "unique_no_bn_first_last": Column(
         "Unique, no BN, first, last", "{:,.0f}", "The same without the first and the last layer too.", "min"
@@ -51,12 +56,10 @@ COLUMNS = {
     "index_entropy": Column(
         "Index entropy, bits", "{:.2f}", "Of the indices into each codebook, with the scales factored out.", "min"
     ),
-    "index_entropy_spread": Column("Index entropy ±", "{:.2f}", ""),
     "lzw_megabytes": Column("LZW, MB", "{:.2f}", "The whole network, its indices by LZW, the paper's coder.", "min"),
     "megabytes": Column(
         "Packed file, MB", "{:.2f}", "Bytes of the .wfn file with the whole network; the baseline's as float32.", "min"
     ),
-    "megabytes_spread": Column("MB ±", "{:.2f}", ""),
     "ratio": Column("Smaller than float32, times", "{:.1f}", "Bytes as float32 over those of the packed file.", "max"),
     "weights": Column("Weights", "{:,.0f}", "How many."),
     "share": Column("Share", "{:.4%}", "Of all the network's parameters."),
@@ -73,7 +76,7 @@ COLUMNS = {
     "published_top1": Column("Published top-1, %", "{:.2f}", "By the source."),
     "published_drop": Column("Published change, points", "{:+z.2f}", "Top-1 less that of the published float network."),
     "difference": Column("Difference, points", "{:+z.2f}", "Measured change less the published."),
-    "published_entropy": Column("Published entropy, bits", "{:.2f}", "By the source."),
+    "published_entropy": Column("Published entropy, bits", "{:.2f}", "By the source.", exact="{:.4f}"),
     "published_unique": Column("Published unique", "{:,.0f}", "By the source."),
     "parameter": Column("Parameter", "{}", "By its name in the network."),
     "kind": Column("Kind", "{}", "Weight, bias or batch-norm."),
@@ -98,7 +101,7 @@ COLUMNS = {
     "measured_spread": Column("±", "{:.2g}", ""),
     "interval": Column("95 % interval of the mean, ±", "{:.2g}", "Student's t, over the seeds."),
     "least": Column(
-        "At least", "{:g}", "What the figure has to reach. 56 and 1.9 are the paper's, 0.3 points and one half ours."
+        "At least", "{:g}", "What it has to reach. 56 and 1.9 are the paper's; 0.3 points, 1 bit and one half ours."
     ),
     "unit": Column("Unit", "{}", "Of both."),
     "verdict": Column("Verdict", "{}", "Made only where the interval leaves the claimed figure out."),
@@ -112,5 +115,8 @@ COLUMNS = {
 
 
 def column(name: str) -> Column:
-    """A column by its name in a frame; one that nobody described is shown as it is."""
-    return COLUMNS.get(name, Column(name, "{}", ""))
+    """A column by its name in a frame; a spread has its figure's form, and what nobody described is shown as it is."""
+    if name in COLUMNS or not name.endswith(SPREAD):
+        return COLUMNS.get(name, Column(name, "{}", ""))
+    of = column(name.removesuffix(SPREAD))
+    return Column(f"{of.heading} ±", of.form.replace("+z", ""), "")

@@ -25,14 +25,13 @@ BASELINE = "Baseline"  # a method
 # Changes that ablations make to `fixing`, in words.
 AS_IS, FLOAT_BATCH_NORM, EUCLIDEAN = "none", "batch-norm float", "euclidean distance"
 CHANGES = {("fix_batch_norm", False): FLOAT_BATCH_NORM, ("distance", "euclidean"): EUCLIDEAN}
-# Columns: what tells settings apart, of which means are taken, and of which the spread is shown.
+# Columns: what tells settings apart, and of which means are taken.
 SETTING = ["method", "bits", "delta", "alpha", "activation_bits", "epochs"]
 AVERAGED = [
     *("top1", "drop", "entropy", "entropy_nonzero", "entropy_acting", "index_entropy", "entropy_as_published"),
     *("unique", "unique_no_bn", "unique_no_bn_first_last", "unique_as_published"),
     *("lzw_megabytes", "megabytes", "ratio", "seconds"),
 ]
-SPREAD = ["top1", "drop", "entropy", "unique", "index_entropy", "megabytes"]
 EXPLORED = ["method", "change", "delta", "alpha"]
 EXPLORED_AVERAGED = ["top1", "drop", "unique", "entropy", "megabytes"]
 
@@ -86,15 +85,15 @@ def comparison(baselines: Sequence[Run], fixed: Sequence[Run], model: str) -> pd
 
 
 def over_runs(runs: pd.DataFrame, setting: list[str], averaged: list[str]) -> pd.DataFrame:
-    """One row per setting: how many runs with different seeds it has, means, and of some the standard deviation.
+    """One row per setting: how many runs with different seeds it has, means, and beside each its standard deviation.
 
     runs: one row each; one that is there twice counts once. The order is theirs.
     """
     frame = runs.reindex(columns=[*setting, "seed", *averaged]).drop_duplicates([*setting, "seed"])
     groups = frame.groupby(setting, dropna=False, sort=False)
     table = groups[averaged].mean()
-    for name in (name for name in SPREAD if name in averaged):
-        table.insert(list(table.columns).index(name) + 1, f"{name}_spread", groups[name].std())
+    for place, name in enumerate(averaged):
+        table.insert(2 * place + 1, f"{name}_spread", groups[name].std())
     table.insert(0, "runs", groups.size())
     return table.reset_index()
 
@@ -142,7 +141,9 @@ def quantisers(compared: pd.DataFrame) -> pd.DataFrame:
 def _where_some_are_idle(table: pd.DataFrame) -> pd.DataFrame:
     """The table without the entropy of the weights that act, where all of them do."""
     acting = table.get("entropy_acting", pd.Series())
-    return table.drop(columns="entropy_acting") if acting.equals(table["entropy"]) else table
+    if not acting.equals(table["entropy"]):
+        return table
+    return table.drop(columns=["entropy_acting", "entropy_acting_spread"], errors="ignore")  # of single runs no spread
 
 
 def called(run: Run, main: Run) -> str:

@@ -19,7 +19,7 @@ from pipeline.report.headline import cards, headline
 from pipeline.report.layers import layerwise, what_changed
 from pipeline.report.page import page
 from pipeline.report.provenance import provenance
-from pipeline.report.published_tables import beside_published, published_rows
+from pipeline.report.published_tables import PUBLISHED, beside_published, published_rows
 from pipeline.report.results import Results
 from pipeline.report.rounds import rounds
 from pipeline.report.style import Picture, render
@@ -95,7 +95,8 @@ def _compared(settings: Settings, results: Results) -> dict[str, pd.DataFrame]:
     if published is not None:
         same, elsewhere = published_rows(published, settings.data.name, settings.model.name)
         frames["published"] = beside_published(frames["quantisers"], same)
-        frames |= {"published-same": same, "published-elsewhere": elsewhere}
+        for name, rows in (("same", same), ("elsewhere", elsewhere)):
+            frames[f"published-{name}"] = rows.rename(columns=PUBLISHED)
     if rates is not None:
         frames["rates"] = rates.assign(
             used=[row["rate"] == own_rate(settings, row["method"]) for _, row in rates.iterrows()],
@@ -123,7 +124,7 @@ def _pictures(results: Results, frames: dict[str, pd.DataFrame]) -> dict[str, Pi
     if "quantisers" in frames:
         pictures["accuracy-size"] = accuracy_against_size(frames["quantisers"], images)
     if "exploration" in frames:
-        pictures["exploration"] = exploration(frames["exploration"], images)
+        pictures["exploration"] = exploration(frames["explored-runs"], images)
     return pictures
 
 

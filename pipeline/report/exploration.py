@@ -8,7 +8,8 @@ from functools import partial
 import pandas as pd
 from matplotlib.axes import Axes
 
-from pipeline.report.comparisons import AS_IS, BASELINE
+from pipeline.report.comparisons import AS_IS, BASELINE, explored
+from pipeline.report.evidence import FAILS, HOLDS, Figure, figure_of_setting, verdict
 from pipeline.report.style import COLOURS, INK, MARKERS, Panel, Picture, legend_below, logarithmic
 
 PLACE = "change"  # categories
@@ -35,13 +36,14 @@ class _Up:
     baseline: float | None = None
 
 
-def exploration(table: pd.DataFrame, test_images: int) -> Picture:
+def exploration(found: pd.DataFrame, test_images: int) -> Picture:
     """Three by three panels: how alpha, delta and other changes act on top-1, unique values and entropy.
 
-    table: as `comparisons.explored` makes it; bars are standard deviations over runs. The first two columns are of
+    found: as `comparisons.explored_runs` makes it; bars are standard deviations over runs. The first two columns are of
     settings without a further change; the third has no lines, because nothing lies between its categories. A column
     without runs is left out. test_images: how many top-1 is measured on.
     """
+    table = explored(found)
     runs, baseline = table[table["method"] != BASELINE], table[table["method"] == BASELINE].iloc[0]
     as_is, changed = runs[runs["change"] == AS_IS], runs[runs["change"] != AS_IS]
     by_delta = ("delta", "δ")
@@ -57,23 +59,41 @@ def exploration(table: pd.DataFrame, test_images: int) -> Picture:
         _Up("entropy", "Entropy", "Entropy, bits"),
     )
     panels = [Panel(f"{y.name} by {x.name}", partial(_draw, x=x, y=y)) for y in up for x in across]
-    return Picture(panels, columns=len(across), says=_says(as_is))
+    return Picture(panels, columns=len(across), says=_says(found[found["change"] == AS_IS], 100 / test_images))
 
 
-def _says(as_is: pd.DataFrame) -> str:
-    """In figures, what alpha does at the middle delta, and delta at the middle alpha; empty without runs."""
-    if not len(as_is):
+def _says(runs: pd.DataFrame, one_image: float) -> str:
+    """In figures, what alpha does at the middle delta, and delta at the middle alpha; empty without runs.
+
+    one_image: what a test image is of top-1, points.
+    """
+    if not len(runs):
         return ""
-    deltas, alphas = sorted(as_is["delta"].unique()), sorted(as_is["alpha"].unique())
+    deltas, alphas = sorted(runs["delta"].unique()), sorted(runs["alpha"].unique())
     delta, alpha = deltas[len(deltas) // 2], alphas[len(alphas) // 2]
-    at = as_is.set_index(["delta", "alpha"])[["entropy", "top1"]]
-    by_alpha = at.loc[(delta, alphas[-1])] - at.loc[(delta, alphas[0])]
-    by_delta = at.loc[(deltas[-1], alpha)] - at.loc[(deltas[0], alpha)]
+    by_alpha = _change(runs[runs["delta"] == delta], "alpha", "entropy")
+    by_delta, top1 = (_change(runs[runs["alpha"] == alpha], "delta", column) for column in ("entropy", "top1"))
     return (
-        f"At δ = {delta:g}, α from {alphas[0]:g} to {alphas[-1]:g} changes the entropy by {by_alpha['entropy']:+.2f} "
-        f"bits; at α = {alpha:g}, δ from {deltas[0]:g} to {deltas[-1]:g} changes it by {by_delta['entropy']:+.2f} bits "
-        f"and top-1 by {by_delta['top1']:+.2f} points."
+        f"At δ = {delta:g}, α from {alphas[0]:g} to {alphas[-1]:g}: {_in_words(by_alpha, 'entropy', 'bits')}. "
+        f"At α = {alpha:g}, δ from {deltas[0]:g} to {deltas[-1]:g}: {_in_words(by_delta, 'entropy', 'bits')}, "
+        f"{_in_words(top1._replace(step=one_image), 'top-1', 'points')}."
     )
+
+
+def _change(runs: pd.DataFrame, setting: str, column: str) -> Figure:
+    """By how much a column differs, seed by seed, between the largest and the least value of a setting."""
+    most, least = (
+        figure_of_setting(runs[runs[setting] == end], column, "") for end in (runs[setting].max(), runs[setting].min())
+    )
+    return most.less(least)
+
+
+def _in_words(change: Figure, name: str, unit: str) -> str:
+    """What a change is, where the runs tell it from none."""
+    if verdict(change, 0) in (HOLDS, FAILS):
+        return f"{name} {change.mean:+.2f} ± {change.spread:.2f} {unit}"
+    count = len(change.values)
+    return f"{name} not decided by {f'{count} runs' if count > 1 else 'one run'}"
 
 
 def _ends(runs: pd.DataFrame, y: _Up) -> tuple[float, float]:

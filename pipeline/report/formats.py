@@ -41,15 +41,14 @@ def texts(frame: pd.DataFrame) -> pd.DataFrame:
 def _texts(frame: pd.DataFrame, name: str) -> list[str]:
     spread = f"{name}{SPREAD}"
     words = frame[name].map({True: "yes", False: "no"}) if pd.api.types.is_bool_dtype(frame[name]) else frame[name]
-    form = column(name).form
-    of_numbers = "{:" in form  # a word in such a column says why there is no number
+    of_numbers = "{:" in column(name).form  # a word in such a column says why there is no number
     cells = [
-        "" if pd.isna(value) else value if of_numbers and isinstance(value, str) else form.format(value)
+        "" if pd.isna(value) else value if of_numbers and isinstance(value, str) else column(name).text(value)
         for value in words
     ]
     if spread not in frame:
         return cells
-    beside = ["" if pd.isna(value) else f" ± {column(spread).form.format(value)}" for value in frame[spread]]
+    beside = ["" if pd.isna(value) else f" ± {column(spread).text(value)}" for value in frame[spread]]
     return [cell and cell + more for cell, more in zip(cells, beside, strict=True)]
 
 
@@ -114,9 +113,9 @@ def to_html(table: Table) -> str:
 
 
 def _heading(name: str, classes: str) -> str:
-    heading, _, meaning, _ = column(name)
-    title = f' title="{html.escape(meaning)}"' if meaning else ""
-    return f'<th{classes} scope="col"><button type="button"{title}>{html.escape(heading)}</button></th>'
+    of = column(name)
+    title = f' title="{html.escape(of.meaning)}"' if of.meaning else ""
+    return f'<th{classes} scope="col"><button type="button"{title}>{html.escape(of.heading)}</button></th>'
 
 
 def _class(values: pd.Series, on_demand: bool) -> str:

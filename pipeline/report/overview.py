@@ -17,9 +17,10 @@ from pipeline.report.formats import Table, glossary
 from pipeline.report.page import Chapter, Glossary, Section, page
 
 TABLE = "comparison"
-MEASURED = ["top1", "top1_spread", "drop", "drop_spread", "megabytes", "megabytes_spread", "ratio", "unique", "entropy"]
+FIGURES = ("top1", "drop", "megabytes", "ratio", "unique", "entropy")
+MEASURED = [each for name in FIGURES for each in (name, f"{name}_spread")]
 # Reports of older versions, which have no claims, count another coder's bytes.
-SIZES = ("megabytes", "megabytes_spread", "ratio")
+SIZES = ("megabytes", "megabytes_spread", "ratio", "ratio_spread")
 COLUMNS = ["profile", "model", "data", "delta", "alpha", *MEASURED, "held"]
 
 

@@ -14,6 +14,7 @@ import yaml
 PUBLISHED_AS = {"cifar_resnet20": "resnet20"}
 FLOAT = "Full precision"  # a method
 AS_PUBLISHED = ["entropy_as_published", "unique_as_published"]
+PUBLISHED = {name: f"published_{name}" for name in ("top1", "entropy", "unique")}  # columns of a table of the report
 
 
 def published_rows(path: Path, data: str, model: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -50,11 +51,11 @@ def beside_published(measured: pd.DataFrame, published: pd.DataFrame) -> pd.Data
     """
     floats = published.loc[published["method"] == FLOAT, "top1"]
     theirs = published.assign(published_drop=published["top1"] - (floats.iloc[0] if len(floats) else math.nan))
-    renamed = {name: f"published_{name}" for name in ("top1", "entropy", "unique")}
-    kept = ["method", "setting", *renamed, "published_drop", "source"]
-    ours = measured.reindex(columns=["method", "bits", "delta", "alpha", "top1", "drop", *AS_PUBLISHED])
+    kept = ["method", "setting", *PUBLISHED, "published_drop", "source"]
+    figures = [each for name in ("top1", "drop", *AS_PUBLISHED) for each in (name, f"{name}_spread")]
+    ours = measured.reindex(columns=["method", "bits", "delta", "alpha", *figures])
     ours = ours.assign(setting=[_setting(row) for _, row in ours.iterrows()])
-    both = ours.merge(theirs[kept].rename(columns=renamed), on=["method", "setting"]).drop(columns="setting")
+    both = ours.merge(theirs[kept].rename(columns=PUBLISHED), on=["method", "setting"]).drop(columns="setting")
     return both.assign(difference=both["drop"] - both["published_drop"]).dropna(axis="columns", how="all")
 
 

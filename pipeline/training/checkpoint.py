@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,8 +111,7 @@ class Checkpoint:
                 self.write(STATE, digest + content.getvalue())
             except OSError as error:
                 kept = "the one before is kept" if (self._folder / STATE).exists() else "there is none yet"
-                problem = f"{error.filename}: {error.strerror}" if error.filename else first_line(error)
-                print(f"warning: no checkpoint ({problem}); {kept}, the work goes on", file=sys.stderr, flush=True)
+                print(f"warning: no checkpoint ({why(error)}); {kept}, the work goes on", file=sys.stderr, flush=True)
         self._saved_at, self._unsaved = time.monotonic(), None
 
     def write(self, name: str, content: bytes) -> Path:
@@ -126,7 +125,7 @@ class Checkpoint:
 def resumable(fabric: Fabric, settings: Mapping[str, Any], inputs: Sequence[Path]) -> Iterator[Checkpoint]:
     """The checkpoint of the work inside, which is removed when that has ended well."""
     folder = repository() / FOLDER / checkpoint_name(settings, inputs)
-    with _alone(fabric, folder):
+    with alone(fabric, folder):
         checkpoint = Checkpoint(folder, fabric)
         try:
             yield checkpoint
@@ -139,7 +138,7 @@ def resumable(fabric: Fabric, settings: Mapping[str, Any], inputs: Sequence[Path
 
 
 @contextmanager
-def _alone(fabric: Fabric, folder: Path) -> Iterator[None]:
+def alone(fabric: Fabric, folder: Path) -> Iterator[None]:
     """Inside, no other command is at the work that this folder is for: one that comes second waits, and says so.
 
     It may be another queued experiment that shares a stage with this one, or what a killed command has left running.
@@ -164,44 +163,13 @@ def _taken(lock: FileLock, seconds: float) -> bool:
     except Timeout:
         return False
     except OSError as error:  # where nothing can be kept, the work goes on as it does without a checkpoint
-        print(f"warning: no checkpoints ({error.filename}: {error.strerror}); the work goes on", file=sys.stderr)
+        print(f"warning: no checkpoints ({why(error)}); the work goes on", file=sys.stderr)
     return True
 
 
-class Runs:
-    """The runs of a piece of work that makes several, each in a folder of its own inside of `folder`."""
-
-    def __init__(self, folder: Path, fabric: Fabric) -> None:
-        self.folder, self._fabric = folder, fabric
-
-    def make(self, name: str, work: Callable[[Path], None]) -> Path:
-        """The folder of a run; `work` writes it, into the folder that it is given, where that has not been done.
-
-        It has its name once it is complete.
-        """
-        folder, unfinished = self.folder / name, self.folder / f".{name}"
-        if not folder.exists():
-            work(unfinished)
-            if self._fabric.is_global_zero:
-                unfinished.rename(folder)
-            self._fabric.barrier()
-        return folder
-
-
-@contextmanager
-def several_runs(fabric: Fabric, out: Path, settings: Mapping[str, Any], inputs: Sequence[Path]) -> Iterator[Runs]:
-    """The runs of the work inside: kept with the checkpoints until all are there, then moved to `out`."""
-    folder = repository() / FOLDER / f"{checkpoint_name(settings, inputs)}.runs"
-    with _alone(fabric, folder):
-        if fabric.is_global_zero:
-            folder.mkdir(exist_ok=True)
-        fabric.barrier()
-        yield Runs(folder, fabric)
-        if fabric.is_global_zero:
-            shutil.rmtree(out, ignore_errors=True)
-            out.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(folder, out)
-        fabric.barrier()
+def why(error: OSError) -> str:
+    """The file and the reason, or the first line of what was said."""
+    return f"{error.filename}: {error.strerror}" if error.filename else first_line(error)
 
 
 def random_states() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from wfn.cli.evaluating import evaluated, labelled_folders
 from wfn.cli.exporting import check_kind, example_of, export_to
 from wfn.cli.networks import described_network
 from wfn.cli.predicting import open_network, predicted
-from wfn.cli.weights import FORMS, read_weights
+from wfn.cli.weights import FORMS, tensors_of
 from wfn.files.compare import first_difference
 from wfn.files.pictures import find_pictures
 from wfn.files.tensors.errors import printable
@@ -48,7 +48,7 @@ def pack(
 ) -> None:
     """Pack the weights of a network."""
     with refusing():
-        state = read_weights(weights)
+        state = tensors_of(weights)
         told = described_network(network, state, classes)
         wfn.pack(state, out, network=told)
     contents = wfn.inspect(out, limit=sum(tensor.nbytes for tensor in state.values()))
@@ -89,7 +89,7 @@ def verify(
     found = wfn.unpack(file)
     if against is not None:
         with refusing():
-            difference = first_difference(found, read_weights(against))
+            difference = first_difference(found, tensors_of(against))
         if difference is not None:
             typer.echo(f"{file} differs from {against}: {printable(difference)}")
             raise typer.Exit(1)

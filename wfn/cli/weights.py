@@ -14,7 +14,7 @@ from wfn.packed.decode import unpack
 FORMS = "safetensors, a file of torch.save, or a packed file"
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def tensors_of(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name; says on the standard error where they are moving averages (EMA).
 
     Raises what `unpack` raises for packed files and `read_tensors` for all others.

@@ -146,7 +146,7 @@ class WeightFixer:
 
         The order of a step: backward (several times where gradients are accumulated; `loss` is then what they add up
         to), with a GradScaler `scaler.unscale_(optimizer)`, `pull_`, clipping, the optimiser's step. Any other order
-        raises RuntimeError, here or at that step.
+        raises RuntimeError, here or at that step; of gradients that are still scaled at the second step at the latest.
         """
         if self._order is None:
             raise RuntimeError("pull_: no optimiser is attached; attach(optimizer) comes first")

@@ -1,0 +1,100 @@
+"""Kills, disks and the same seed, as the bench of faults tries them, each once for a short stage; and what it finds."""
+
+import json
+from contextlib import contextmanager
+
+import pytest
+from clones import edited
+
+from benchmarks.faults import determinism, disks, kills
+from benchmarks.faults.finding import Bench
+from benchmarks.faults.project import STAGES, dvc_at_work, fresh
+from pipeline.base.results import TIMING
+
+# The first line of stage `data`.
+BEGINS = "    settings = load_settings()\n"
+
+
+@pytest.fixture(scope="module")
+def bench(finished, tmp_path_factory) -> Bench:
+    folder = tmp_path_factory.mktemp("faults")
+    (folder / "finished").symlink_to(finished[0])
+    return Bench(folder, seed=0, tries=1)
+
+
+@pytest.fixture
+def faulty(bench, request):
+    """Makes a clone with a stage `data` that does something else as well."""
+
+    def make(line):
+        clone = fresh(bench, request.node.name)
+        edited(clone / "stages/data.py", BEGINS, f"{BEGINS}    {line}\n")
+        return clone
+
+    return make
+
+
+def test_kills(bench):
+    stage, dvc = kills.of_stage(bench, "data")
+    assert stage.faults + dvc.faults == []
+    assert (stage.tried, dvc.tried) == (1, 1)
+
+
+def test_disks(bench):
+    findings = list(disks.of_stage(fresh(bench, "disks"), "data", bench.tries))
+    assert [fault for finding in findings for fault in finding.faults] == []
+    assert all(finding.tried for finding in findings)
+
+
+def test_the_same_seed(bench):
+    """The row of two threads is one of two threads, and the settings are put back."""
+    clone, other = fresh(bench, "determinism"), fresh(bench, "another folder")
+    finding = determinism.of_stage(clone, other, "pretrain")
+    assert finding.faults == []
+    assert "with 2 threads in place of 1" in finding.note
+    threads = {
+        folder: json.loads((folder / "made" / TIMING).read_text())["machine"]["threads"] for folder in (clone, other)
+    }
+    assert threads == {clone: 1, other: 2}
+    assert (clone / "params.yaml").read_text() == (other / "params.yaml").read_text()
+
+
+def test_every_stage_that_trains_is_tried():
+    assert set(determinism.TRAINING) == set(disks.KEEPING) <= set(STAGES)
+
+
+def test_another_result_is_found(faulty):
+    """Files that are other ones each time are found in every row."""
+    random = faulty("settings = settings.model_copy(update={'seed': __import__('os').getpid()})")
+    finding = determinism.of_stage(random, random, "data")
+    assert len(finding.faults) == finding.tried
+    assert "differ" in finding.note
+
+
+def test_half_an_output_is_found(faulty):
+    half = faulty("if out.exists(): (out / 'half').touch()")
+    finding = disks.limited(half, "data")
+    assert finding.faults
+    assert all("what was there is not the same any more" in fault for fault in finding.faults)
+
+
+def test_what_works_on_beside_the_next_run_is_found(faulty):
+    """A stage that does not look for its `dvc`, which is killed while it works."""
+    clone = faulty("__import__('time').sleep(12)")
+    edited(clone / "stages/common/stopping.py", 'if "DVC_STAGE" not in os.environ:', "if os.environ:")
+    end = kills.killed(clone, "data", kills.durations(clone, "data")["dvc"] / 2, "dvc")
+    assert "two processes at `data`" in end.fault
+
+
+def test_a_list_that_dvc_has_not_written_to_its_end_is_counted(bench, monkeypatch):
+    """Plain `dvc repro` ends at it, and goes on once it is gone."""
+
+    @contextmanager
+    def cut_short(clone, stage):
+        with dvc_at_work(clone, stage) as dvc:
+            yield dvc
+        (clone / ".dvc/tmp/rwlock").write_text("")
+
+    monkeypatch.setattr(kills, "dvc_at_work", cut_short)
+    end = kills.killed(fresh(bench, "rwlock"), "data", 0.0, "dvc")
+    assert end == kills.Killed(fault="", broke_rwlock=True)
