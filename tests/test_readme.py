@@ -19,7 +19,8 @@ from pipeline.report.formats import to_markdown
 CLAIMS = ["claim", "measured", "measured_spread", "interval", "least", "unit", "verdict"]
 QUANTISED = [
     *("method", "bits", "delta", "alpha", "runs", "top1", "top1_spread", "drop", "drop_spread"),
-    *("entropy", "unique", "unique_spread", "index_entropy", "megabytes"),
+    *("entropy", "entropy_spread", "unique", "unique_spread", "index_entropy", "index_entropy_spread"),
+    *("megabytes", "megabytes_spread"),
 ]
 BLOCKS = {
     "cifar10-claims": ("cifar10-resnet20/claims.csv", CLAIMS),
