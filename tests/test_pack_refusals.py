@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import sys
 
 import pytest
 import timm
@@ -22,6 +23,15 @@ def deep(levels):
     return found
 
 
+@pytest.fixture
+def usual_recursion():
+    """Python's own limit, which a process that has compiled a network has raised."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
 @pytest.mark.parametrize(
     ("given", "metadata", "problem"),
     [
@@ -34,7 +44,7 @@ def deep(levels):
         (nn.LazyLinear(3), None, "weight: has no shape"),
     ],
 )
-def test_what_no_reader_would_take_is_refused(tmp_path, given, metadata, problem):
+def test_what_no_reader_would_take_is_refused(tmp_path, given, metadata, problem, usual_recursion):
     with pytest.raises(ValueError, match=problem):
         wfn.pack(given, tmp_path / "file.wfn", metadata=metadata)
     assert list(tmp_path.iterdir()) == []

@@ -414,7 +414,7 @@ def test_a_full_disk_leaves_what_was_there(fabric, repository, tmp_path, monkeyp
 
     monkeypatch.setattr(type(tmp_path), "rename", across)
     with monkeypatch.context() as filled:
-        filled.setattr(checkpoint, "write_files", full)
+        filled.setattr("pipeline.training.several_runs.write_files", full)
         with pytest.raises(OSError, match="No space left"):
             make_runs(fabric, out, work)
     assert [path.name for path in out.parent.iterdir()] == ["out"]

@@ -105,7 +105,7 @@ def killed(clone: Path, stage: str, moment: float, victim: Victim) -> Killed:
 def _again(clone: Path, stage: str) -> tuple[CompletedProcess[str], str]:
     """The next plain `dvc repro`, and what works beside it that must not.
 
-    What a killed `dvc` has left at work ends soon, and before the next run has come to the same stage, or that waits.
+    What a killed `dvc` has left at work ends soon, or the next run waits for it where it comes to the same stage.
     """
     left = works = project.stages_in(clone)
     start, beside = time.monotonic(), ""
@@ -114,9 +114,11 @@ def _again(clone: Path, stage: str) -> tuple[CompletedProcess[str], str]:
         while not repro.done() or (left.keys() & works.keys() and time.monotonic() < start + STAGE_ENDS):
             time.sleep(LOOKS_EVERY)
             works, passed = project.stages_in(clone), time.monotonic() - start
+            if passed < STAGE_ENDS:
+                continue
             if twice := [name for name, processes in Counter(works.values()).items() if processes > 1]:
                 beside = f"two processes at `{twice[0]}`, {passed:.1f} s after the kill"
-            elif passed > STAGE_ENDS and left.keys() & works.keys():
+            elif left.keys() & works.keys():
                 beside = f"`{' '.join(left.values())}` works on, {passed:.1f} s after its `dvc`"
     again = repro.result()
     if "waiting for another process" in again.stdout + again.stderr:
