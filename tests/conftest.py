@@ -41,8 +41,8 @@ FIRST = (
     *("test_repro.py", "test_wheel.py", "test_library.py", "test_tracking.py", "test_numbers.py", "test_packed.py"),
     *("test_load.py", "test_quantisers.py", "test_report.py"),
 )
-# Half a minute and more each: `make test` leaves them to `make test-all`, which takes them in this order. Of the other
-# files it leaves out the tests that are marked `long` there.
+# A quarter of a minute and more each: `make test` leaves them to `make test-all`, which takes them in this order. Of
+# the other files it leaves out the tests that are marked `long` there.
 LONG = (
     *("test_readme_settings.py", "test_spread.py", "test_paper.py", "test_scale.py", "test_export.py"),
     *("test_resume.py", "test_readme_pictures.py", "test_new_method.py", "test_benchmarks.py", "test_long_run.py"),

@@ -155,10 +155,11 @@ def test_a_timm_model_for_grey_pictures():
 
 def test_buffers_that_no_file_keeps_are_there():
     """MaxViT's tables of positions are made by the model itself."""
-    model = timm.create_model("test_maxvit", num_classes=3).eval()
+    arguments = {"num_classes": 3, "img_size": 32}
+    model = timm.create_model("test_maxvit", **arguments).eval()
     assert {name for name, _ in model.named_buffers()} - model.state_dict().keys()
-    loaded = wfn.load(stored(model, {"timm": "test_maxvit", "arguments": {"num_classes": 3}}))
-    pixels = torch.randn(1, *model.default_cfg["input_size"])
+    loaded = wfn.load(stored(model, {"timm": "test_maxvit", "arguments": arguments}))
+    pixels = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         assert torch.equal(loaded(pixels), model(pixels))
 
