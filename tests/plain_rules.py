@@ -23,6 +23,12 @@ def unique(pairs: list[tuple[str, object]]) -> dict:
     return dict(pairs)
 
 
+def levels(value: object) -> int:
+    """How many objects and lists lie inside of each other."""
+    inner = value.values() if type(value) is dict else value if type(value) is list else None
+    return 0 if inner is None else 1 + max(map(levels, inner), default=0)
+
+
 def inflate(data: bytes, most: int) -> bytes:
     stream = zlib.decompressobj()
     content = stream.decompress(data, most + 1)
@@ -32,6 +38,7 @@ def inflate(data: bytes, most: int) -> bytes:
 
 def check(header: dict, limit: int) -> None:
     """Refuse what does not fit together, and tensors that take more than `limit` bytes."""
+    need(levels(header) <= 100, "too deep")
     need(type(header["metadata"]) is dict and type(header["network"] or {}) is dict, "network or metadata")
     for length, checksum in header["sections"]:
         need(number(length, 1 << 63) >= 0 and number(checksum, 1 << 32) >= 0, "sections")

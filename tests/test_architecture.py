@@ -17,7 +17,7 @@ MODULES = {
 }
 # A room imports itself and those before it. What only looks on is imported by those that do the work.
 ROOMS = (
-    *("wfn.compiling", "wfn.method", "wfn.stem", "wfn.picture", "wfn.packed", "wfn"),
+    *("wfn.compiling", "wfn.method", "wfn.stem", "wfn.picture", "wfn.plain_json", "wfn.packed", "wfn"),
     *("wfn.files", "wfn.export", "wfn.hub", "wfn.cli"),
     *("pipeline.base", "pipeline.watching", "pipeline.data", "pipeline.network", "pipeline.training"),
     *("pipeline.measuring", "pipeline.fixing", "pipeline.comparing", "pipeline.methods"),

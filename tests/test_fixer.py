@@ -81,6 +81,15 @@ def step(model, fixer, optimizers, schedulers=()):
     return loss
 
 
+def pulled(model, fixer, optimizer):
+    """What a closure does."""
+    optimizer.zero_grad()
+    loss = cross_entropy(model(IMAGES), LABELS)
+    loss.backward()
+    fixer.pull_(loss)
+    return loss
+
+
 def weights_of(model):
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
@@ -133,11 +142,7 @@ def test_lbfgs_with_a_closure():
     before = weights_of(model)
 
     def closure():
-        optimizer.zero_grad()
-        loss = cross_entropy(model(IMAGES), LABELS)
-        loss.backward()
-        fixer.pull_(loss)
-        return loss
+        return pulled(model, fixer, optimizer)
 
     for _ in range(3):
         optimizer.step(closure)
@@ -538,6 +543,34 @@ def test_an_optimiser_may_be_given_more_parameters_later():
     fixer.fix_()
     optimizer.add_param_group({"params": list(model[:7].parameters())})
     trained(fixer, model, optimizer)
+
+
+@pytest.mark.parametrize("closure", [False, True], ids=["a step", "a closure"])
+def test_nothing_holds_what_is_dropped(closure):
+    """An optimiser of each round, whose moments are larger than the network, and at last that: no garbage is left."""
+
+    def optimised(model, fixer):
+        optimizer = torch.optim.LBFGS(model.parameters()) if closure else torch.optim.Adam(model.parameters())
+        fixer.attach(optimizer)
+        if closure:
+            optimizer.step(lambda: pulled(model, fixer, optimizer))
+        else:
+            step(model, fixer, [optimizer])
+        return weakref.ref(optimizer)
+
+    def fixed():
+        model = network()
+        fixer = WeightFixer(model, delta=0.02, fractions=SHORT)
+        for _ in fixer.rounds():
+            assert optimised(model, fixer)() is None
+            fixer.fix_()
+        return [weakref.ref(each) for each in (fixer, model, model[0].weight)]
+
+    gc.disable()
+    try:
+        assert [each() for each in fixed()] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_every_scaler_has_to_be_undone():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.watching.database import StoreError
 from pipeline.watching.place import Place
+from wfn.plain_json import parse_json
 
 SILENT = 1.0  # seconds of waiting for a lock until a line says so
 
@@ -60,7 +60,7 @@ def knock(place: Place, seconds: float) -> None:
         if status in (401, 403):
             return
         try:
-            known = isinstance(json.loads(content), dict) and status in (200, 404)
+            known = isinstance(parse_json(content.decode()), dict) and status in (200, 404)
         except ValueError:
             known = False
         if not known:

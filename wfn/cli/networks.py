@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from wfn.cli.errors import InputError
 from wfn.packed.network.building import unfit
 from wfn.packed.network.describing import described
+from wfn.plain_json import parse_json
 
 
 def described_network(name: str | None, state: Mapping[str, Tensor], classes: Path | None) -> dict[str, Any] | None:
@@ -33,7 +33,7 @@ def described_network(name: str | None, state: Mapping[str, Tensor], classes: Pa
 
 def _from_file(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8-sig"))
+        told = parse_json(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise InputError(f"{path}: no JSON ({error})") from None
     if not isinstance(told, dict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,8 @@ class StepOrder:
     """
 
     def __init__(self) -> None:
-        self._parameters: dict[int, nn.Parameter] = {}
+        # Weak, as this is hung on them: a model that is dropped goes at once.
+        self._parameters: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()
         self._hooks: list[RemovableHandle] = []
         self._versions: dict[int, int] = {}
         self._waiting = False  # gradients have come that `pull_` has not seen

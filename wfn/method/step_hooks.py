@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,18 +12,6 @@ from torch.utils.hooks import RemovableHandle
 from wfn.compiling import uncompiled
 from wfn.method.order import StepOrder
 from wfn.method.part import Part
-
-
-class _Watch(NamedTuple):
-    """What watches an optimiser: the identities of parameters, hooks, and the order that a step is to keep."""
-
-    identities: frozenset[int]
-    hooks: Sequence[RemovableHandle]
-    order: StepOrder
-
-
-# Here and not in the fixers, because a new fixer takes over from one that nobody may have any more.
-_WATCHED: WeakKeyDictionary[torch.optim.Optimizer, list[_Watch]] = WeakKeyDictionary()
 
 
 def trained(parts: Sequence[Part]) -> list[Part]:
@@ -46,56 +34,80 @@ def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
         optimizer._patch_step_function()
 
 
-def watch(optimizer: torch.optim.Optimizer, parts: Sequence[Part], order: StepOrder, pulls: Callable[[], bool]) -> None:
-    """Watch an optimiser of some of the `parts` from now on. pulls: whether there is a pull in this round."""
+class _Watch:
+    """Watches an optimiser of some of the `parts`. pulls: whether there is a pull in this round.
 
-    def before(_: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    It does not hold the optimiser, on which it is hung: dropped, that is to go at once, with all its moments, and not
+    when Python next looks for circles of references.
+    """
+
+    def __init__(self, parts: Sequence[Part], order: StepOrder, pulls: Callable[[], bool]) -> None:
+        self.identities, self.order = _identities(parts), order
+        self.hooks: list[RemovableHandle] = []
+        self._parts, self._pulls = parts, pulls
+
+    @uncompiled
+    def before(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Before a step. Raises ValueError and RuntimeError for one that must not be made."""
         _check_descends(optimizer)
-        for part in held_by(optimizer, parts):
+        for part in held_by(optimizer, self._parts):
             part.check_untouched()
-        order.watch((part.parameter for part in trained(parts)), late=True)
+        self.order.watch((part.parameter for part in trained(self._parts)), late=True)
         itself, *others = args
-        has_closure = any(is_closure(each) for each in (*others, *kwargs.values()))
-        order.stepping(optimizer, pulls() and not has_closure)  # which may still pull
-        hold()
-        found = (itself, *(guarded(each) if is_closure(each) else each for each in others))
-        return found, {key: guarded(each) if is_closure(each) else each for key, each in kwargs.items()}
+        has_closure = any(_is_closure(each) for each in (*others, *kwargs.values()))
+        self.order.stepping(optimizer, self._pulls() and not has_closure)  # which may still pull
+        self._hold_(optimizer)
 
-    def is_closure(argument: object) -> bool:
-        return callable(argument) and not isinstance(argument, torch.nn.Module)
+        def guarded(argument: Any) -> Any:
+            return self._guarded(argument, optimizer) if _is_closure(argument) else argument
 
-    def hold() -> None:
-        for part in [] if pulls() else held_by(optimizer, parts):  # else `pull_` has done it
+        return (itself, *map(guarded, others)), {key: guarded(each) for key, each in kwargs.items()}
+
+    @uncompiled
+    def after(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        """After a step."""
+        for part in held_by(optimizer, self._parts):
+            part.restore_()
+        self.order.stepped()
+
+    def _hold_(self, optimizer: torch.optim.Optimizer) -> None:
+        for part in [] if self._pulls() else held_by(optimizer, self._parts):  # else `pull_` has done it
             part.hold_()
 
-    def guarded(closure: Callable[..., Any]) -> Callable[..., Any]:
+    def _guarded(self, closure: Callable[..., Any], optimizer: torch.optim.Optimizer) -> Callable[..., Any]:
         """What is called within the step computes with the fixed weights at their values, and is to pull."""
 
         def run(*arguments: Any, **options: Any) -> Any:
-            for part in held_by(optimizer, parts):
+            for part in held_by(optimizer, self._parts):
                 part.restore_if_touched_()
             found = closure(*arguments, **options)
-            order.check_pulled(pulls())
-            hold()
+            self.order.check_pulled(self._pulls())
+            self._hold_(optimizer)
             return found
 
         return run
 
-    def after(*_: object) -> None:
-        for part in held_by(optimizer, parts):
-            part.restore_()
-        order.stepped()
 
-    hooks = [
-        optimizer.register_step_pre_hook(uncompiled(before)),
-        optimizer.register_step_post_hook(uncompiled(after)),
+# Here and not in the fixers, because a new fixer takes over from one that nobody may have any more.
+_WATCHED: WeakKeyDictionary[torch.optim.Optimizer, list[_Watch]] = WeakKeyDictionary()
+
+
+def watch(optimizer: torch.optim.Optimizer, parts: Sequence[Part], order: StepOrder, pulls: Callable[[], bool]) -> None:
+    """Watch an optimiser of some of the `parts` from now on. pulls: whether there is a pull in this round."""
+    watching = _Watch(parts, order, pulls)
+    watching.hooks += [
+        optimizer.register_step_pre_hook(watching.before),
+        optimizer.register_step_post_hook(watching.after),
     ]
     # Others' hooks are to see what the step has come to.
-    own = optimizer._optimizer_step_post_hooks.pop(hooks[1].id)
+    after = watching.hooks[1].id
+    own = optimizer._optimizer_step_post_hooks.pop(after)
     others = dict(optimizer._optimizer_step_post_hooks)
     optimizer._optimizer_step_post_hooks.clear()
-    optimizer._optimizer_step_post_hooks.update({hooks[1].id: own, **others})
-    _WATCHED.setdefault(optimizer, []).append(_Watch(_identities(parts), hooks, order))
+    optimizer._optimizer_step_post_hooks.update({after: own, **others})
+    _WATCHED.setdefault(optimizer, []).append(watching)
 
 
 def unwatch(optimizer: torch.optim.Optimizer, parts: Sequence[Part]) -> None:
@@ -107,6 +119,10 @@ def unwatch(optimizer: torch.optim.Optimizer, parts: Sequence[Part]) -> None:
             hook.remove()
         if not any(each.order is other.order for watching in _WATCHED.values() for other in watching):
             each.order.release()
+
+
+def _is_closure(argument: object) -> bool:
+    return callable(argument) and not isinstance(argument, torch.nn.Module)
 
 
 def _identities(parts: Sequence[Part]) -> frozenset[int]:

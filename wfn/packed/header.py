@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from wfn.packed.errors import PackedError
 from wfn.packed.tables import TOTAL
 from wfn.packed.types import TYPES
+from wfn.plain_json import parse_json
 
 MAX_DIMENSIONS = 8
 MAX_VALUES = 1 << 48
@@ -96,9 +97,9 @@ def parse(content: bytes) -> Header:
     """The header that JSON text holds. Raises PackedError, naming key and value, for anything that must not be."""
     try:
         text = content.decode()
-        values = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
+        values = parse_json(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
         json.dumps(values, ensure_ascii=False).encode()  # half a character, written as \\ud800, is none
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise PackedError(f"the header is no JSON ({' '.join(str(error).split())})") from None
     whole = _mapping(values, "header")
     sections = tuple(_section(pair, f"sections[{i}]") for i, pair in enumerate(_list(whole, "sections")))

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from pipeline.data.sources.root import Root
 from pipeline.data.sources.source import Labels, Parts
 from pipeline.data.sources.values import LONGEST_LABEL, classes_of
 from wfn.picture import LEFT_BEHIND, endings, is_left_behind, open_picture
+from wfn.plain_json import parse_json
 
 ENDING = ".tar"
 BLOCK = 512  # bytes; a tar file ends in blocks of zeros
@@ -196,8 +196,8 @@ def _label(member: tarfile.TarInfo, ending: str, tar: tarfile.TarFile) -> str | 
         text = file.read().decode("utf-8-sig")
         if ending != "json":
             return text.strip() or None
-        value: Any = json.loads(text)
-    except (ValueError, RecursionError):
+        value: Any = parse_json(text)
+    except ValueError:
         return None
     value = value.get("label", value.get("cls")) if isinstance(value, dict) else None
     is_label = isinstance(value, int | str) and not isinstance(value, bool)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
+
+from wfn.plain_json import parse_json
 
 SAFETENSORS, TORCH, OLD_TORCH, PACKED = "safetensors", "torch", "old torch", "packed"
 
@@ -118,11 +119,11 @@ def why_no_safetensors(path: Path) -> str:
             return "a safetensors file that was cut short, or is damaged: its header is not whole"
         text = file.read(length)
     try:
-        header: dict[str, Any] = json.loads(text)
+        header: dict[str, Any] = parse_json(text.decode())
         needed = (
             8 + length + max((each["data_offsets"][1] for key, each in header.items() if key[:2] != "__"), default=0)
         )
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         return "a safetensors file whose header is damaged"
     if needed > size:
         return f"a safetensors file that was cut short: it has {size:,} of {needed:,} bytes"
