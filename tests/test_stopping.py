@@ -75,6 +75,22 @@ def test_a_signal_ends_a_stage_in_one_line(started, number, code, program):
     assert process.returncode == code
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_stage_that_imports_in_one_line(tmp_path, number, code):
+    """`python -m stages.fix`, held where it imports torch."""
+    (tmp_path / "torch.py").write_text('import time\nprint("imports", flush=True)\ntime.sleep(60)\n')
+    environment = clean_environment() | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.fix"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c,
+    )  # fmt: skip
+    assert process.stdout.readline() == "imports\n"
+    process.send_signal(number)
+    said = process.communicate(timeout=10)[1]
+    assert said == f"stopped by {signal.Signals(number).name}: the same command goes on from what is finished\n"
+    assert process.returncode == code
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("program", [STAGE, IMPORTING], ids=["at work", "while it imports torch"])
 def test_a_stage_ends_with_its_dvc(started, program):

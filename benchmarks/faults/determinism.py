@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from benchmarks.faults.disks import work
 from benchmarks.faults.finding import Bench, Finding
-from benchmarks.faults.project import contents, differences, fresh
+from benchmarks.faults.project import contents, differences, fresh, work
 from pipeline.base.results import SETTINGS
 from tests.clones import edited
 

@@ -10,15 +10,24 @@ import resource
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 from benchmarks.faults.finding import Bench, Finding
-from benchmarks.faults.project import ENVIRONMENT, STAGES, contents, differences, forget, fresh, logged
-from tests.clones import clean_environment, files_of
+from benchmarks.faults.project import (
+    STAGES,
+    differences,
+    forget,
+    fresh,
+    last_line,
+    logged,
+    not_as_made,
+    undisturbed,
+    work,
+)
+from tests.clones import files_of
 
 TITLE = "Disks"
 WRITING = tuple(stage for stage in STAGES if stage != "track")
@@ -48,7 +57,7 @@ def of_stage(clone: Path, stage: str, tries: int) -> Iterator[Finding]:
 
 def limited(clone: Path, stage: str) -> Finding:
     """A limit just below the size of each file that the stage makes, over outputs that are there."""
-    made = _made(clone, stage)
+    made = undisturbed(clone, stage)
     out = clone / "limited"
     sizes = sorted({path.stat().st_size for path in made.rglob("*") if path.is_file()} - {0})
     faults = []
@@ -57,7 +66,7 @@ def limited(clone: Path, stage: str) -> Finding:
         shutil.copytree(made, out)
         done = work(clone, stage, out, preexec_fn=partial(_limit, size - 1))
         # A file that is new each time may be a few bytes shorter.
-        fault = _completed(done, made, out) if done.returncode == 0 else _refused(done, made, out)
+        fault = not_as_made(done, made, out) if done.returncode == 0 else _refused(done, made, out)
         faults += [f"{size - 1:,} bytes: {fault}"] if fault else []
     faults += _then(clone, stage, out, made)
     return Finding(f"A limit to a file's size below that of each file of `{stage}`", len(sizes) + 1, faults)
@@ -65,7 +74,7 @@ def limited(clone: Path, stage: str) -> Finding:
 
 def full(clone: Path, stage: str, tries: int) -> Finding:
     """Disks from nothing to almost all that the outputs need."""
-    made = _made(clone, stage)
+    made = undisturbed(clone, stage)
     needed = sum(-(-path.stat().st_size // PAGE) * PAGE for path in made.rglob("*") if path.is_file())
     faults = []
     for number in range(tries):
@@ -88,12 +97,12 @@ def read_only(clone: Path, stage: str) -> Finding:
 
 def no_checkpoints(clone: Path, stage: str) -> Finding:
     """No room and no right to keep unfinished work: a warning, and the same outputs."""
-    made, faults = _made(clone, stage), []
+    made, faults = undisturbed(clone, stage), []
     for options in (f"size={PAGE}", "ro,size=1m"):
         out = clone / "unkept"
         shutil.rmtree(out, ignore_errors=True)
         with mounted(clone / ".ckpt", options):
-            fault = _completed(work(clone, stage, out), made, out)
+            fault = not_as_made(work(clone, stage, out), made, out)
             faults += [f"{options}: {fault}"] if fault else []
     return Finding(f"No room, or no right, for checkpoints of `{stage}`", 2, faults)
 
@@ -106,31 +115,13 @@ def tracking(clone: Path) -> Finding:
         forget(clone, "track")
         done = work(clone, "track", None, preexec_fn=partial(_limit, limit))
         if done.returncode or "Traceback" in done.stderr:
-            faults.append(f"{limit:,} bytes: exit code {done.returncode}: {_last(done)}")
+            faults.append(f"{limit:,} bytes: exit code {done.returncode}: {last_line(done)}")
         elif "could not be logged" not in done.stdout and (clone / "mlflow.db").stat().st_size >= limit:
-            faults.append(f"{limit:,} bytes: says {_last(done)}")
+            faults.append(f"{limit:,} bytes: says {last_line(done)}")
         again = work(clone, "track", None)
         if again.returncode or differences(before, logged(clone)):
-            faults.append(f"{limit:,} bytes, then room: {_last(again)}")
+            faults.append(f"{limit:,} bytes, then room: {last_line(again)}")
     return Finding("A limit to a file's size in `track`", 2 * len(limits), faults)
-
-
-def work(
-    clone: Path,
-    stage: str,
-    out: Path | None,
-    environment: Mapping[str, str] = MappingProxyType({}),
-    preexec_fn: Callable[[], None] | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """A stage by hand, with a folder for what it makes."""
-    command = [str(clone / ".venv/bin/python"), "-m", f"stages.{stage.partition('@')[0]}"]
-    if stage.partition("@")[2] or stage == "fix":
-        command += ["--stage", stage]
-    command += [] if out is None else ["--out", str(out)]
-    return subprocess.run(
-        command, cwd=clone, env=clean_environment() | ENVIRONMENT | dict(environment), preexec_fn=preexec_fn,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
 
 
 @contextmanager
@@ -159,19 +150,11 @@ def _limit(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-def _made(clone: Path, stage: str) -> Path:
-    """The folder that a stage makes by hand where nothing is in its way."""
-    folder = clone / f"undisturbed-{stage.partition('@')[0]}"
-    if not folder.exists() and work(clone, stage, folder).returncode:
-        raise SystemExit(f"stage {stage} failed in {clone}")
-    return folder
-
-
 def _refused(done: subprocess.CompletedProcess[str], there: Path | None, out: Path) -> str:
     """What is wrong with how a stage ended that cannot write; nothing where it ended as it must."""
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     if done.returncode != 2 or len(errors) != 1 or "Traceback" in done.stderr:
-        return f"exit code {done.returncode}: {_last(done)}"
+        return f"exit code {done.returncode}: {last_line(done)}"
     if there is not None and differences(files_of(there), files_of(out)):
         return "what was there is not the same any more"
     if there is None and out.exists() and any(out.iterdir()):
@@ -180,19 +163,6 @@ def _refused(done: subprocess.CompletedProcess[str], there: Path | None, out: Pa
     return f"left over: {left[0]}" if there is None and left else ""
 
 
-def _completed(done: subprocess.CompletedProcess[str], made: Path, out: Path) -> str:
-    """What is wrong with a stage that must have made what another run has."""
-    if done.returncode or "Traceback" in done.stderr:
-        return f"exit code {done.returncode}: {_last(done)}"
-    differ = differences(contents(made), contents(out))
-    return f"other results: {', '.join(differ[:3])}" if differ else ""
-
-
 def _then(clone: Path, stage: str, out: Path, made: Path) -> list[str]:
-    fault = _completed(work(clone, stage, out), made, out)
+    fault = not_as_made(work(clone, stage, out), made, out)
     return [f"with room again: {fault}"] if fault else []
-
-
-def _last(done: subprocess.CompletedProcess[str]) -> str:
-    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    return lines[-1][:200] if lines else "nothing said"

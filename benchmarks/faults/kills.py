@@ -4,6 +4,8 @@ not been: the same bytes, nothing left over, and nothing that works on beside it
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from tests.clones import run_in
 TITLE = "Kills"
 STAGE_ENDS = 5.0  # seconds; it looks for its `dvc` every second
 LOOKS_EVERY = 0.1  # seconds
-Victim = Literal["stage", "dvc"]
+Victim = Literal["stage", "dvc", "terminal"]  # of a terminal: Ctrl-C to `dvc` and all that it has begun
 
 
 def run(bench: Bench) -> Iterator[Finding]:
@@ -87,12 +89,15 @@ def killed(clone: Path, stage: str, moment: float, victim: Victim) -> Killed:
     before, tidy = outputs(clone, stage), _untracked(clone)
     forget(clone, stage)
     with dvc_at_work(clone, stage) as dvc:
-        process = psutil.Process(dvc.pid) if victim == "dvc" else begun(dvc, clone)
+        process = begun(dvc, clone) if victim == "stage" else psutil.Process(dvc.pid)
         deadline = time.monotonic() + moment
         while time.monotonic() < deadline and process.is_running() and dvc.poll() is None:
             time.sleep(0.005)
-        with suppress(psutil.NoSuchProcess):  # has ended just now
-            process.kill()
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):  # has ended just now
+            if victim == "terminal":
+                os.killpg(dvc.pid, signal.SIGINT)
+            else:
+                process.kill()
         dvc.wait()
     again, beside = _again(clone, stage)
     broken = bool(again.returncode) and drop_broken_rwlock(clone)

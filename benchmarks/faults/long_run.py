@@ -15,8 +15,8 @@ import psutil
 import yaml
 
 from benchmarks.faults.finding import Bench, Finding
-from benchmarks.faults.project import ENVIRONMENT, fresh
-from tests.clones import clean_environment, edited
+from benchmarks.faults.project import ENVIRONMENT, fresh_and_live
+from tests.clones import clean_environment
 
 TITLE = "A long run"
 ROUNDS = 200
@@ -42,8 +42,7 @@ def run(bench: Bench) -> Iterator[Finding]:
 
 def long_run(bench: Bench, rounds: int) -> Finding:
     """Fix a tiny network in so many rounds and watch the process after each."""
-    clone = fresh(bench, "long-run")
-    edited(clone / "pipeline/watching/tracking.py", "LIVE_AFTER = 120.0", "LIVE_AFTER = 0.0")
+    clone = fresh_and_live(bench, "long-run")
     _ask_for(clone / "params.yaml", rounds)
     command = [str(clone / ".venv/bin/python"), "-m", "stages.fix", "--stage", "fix", "--out", "runs/long"]
     samples, log = [], ""

@@ -1,4 +1,4 @@
-"""A finished clone with the tiny profile, copies of it, and one stage of a copy run again by DVC and compared."""
+"""A finished clone with the tiny profile, copies of it, and a stage run there again, by DVC or by hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 import psutil
@@ -18,7 +19,16 @@ import yaml
 from filelock import FileLock
 
 from benchmarks.faults.finding import Bench
-from tests.clones import clean_environment, copy_clone, edited, files_of, make_clone, move_artifacts, run_in
+from tests.clones import (
+    clean_environment,
+    copy_clone,
+    edited,
+    files_of,
+    heed_ctrl_c,
+    make_clone,
+    move_artifacts,
+    run_in,
+)
 
 STAGES = ("data", "pretrain", "fix", "explore", "quantise@apot-3", "home", "pack", "report", "track")
 # One thread, so that two copies do not slow each other; sums are rounded differently with another number.
@@ -50,6 +60,13 @@ def fresh(bench: Bench, name: str) -> Path:
     copy_clone(finished(bench), folder)
     shutil.rmtree(folder / ".dvc/cache/runs", ignore_errors=True)
     return folder
+
+
+def fresh_and_live(bench: Bench, name: str) -> Path:
+    """The same, which logs to MLflow from its first second on, as work of more than two minutes does."""
+    clone = fresh(bench, name)
+    edited(clone / "pipeline/watching/tracking.py", "LIVE_AFTER = 120.0", "LIVE_AFTER = 0.0")
+    return clone
 
 
 def forget(clone: Path, stage: str) -> None:
@@ -111,12 +128,56 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
+def command(clone: Path, stage: str, out: Path | None) -> list[str]:
+    """That runs a stage by hand, with a folder for what it makes."""
+    found = [str(clone / ".venv/bin/python"), "-m", f"stages.{stage.partition('@')[0]}"]
+    if stage.partition("@")[2] or stage == "fix":
+        found += ["--stage", stage]
+    return found + ([] if out is None else ["--out", str(out)])
+
+
+def work(
+    clone: Path,
+    stage: str,
+    out: Path | None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    preexec_fn: Callable[[], None] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """A stage by hand, to its end."""
+    return subprocess.run(
+        command(clone, stage, out), cwd=clone, env=clean_environment() | ENVIRONMENT | dict(environment),
+        preexec_fn=preexec_fn, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def undisturbed(clone: Path, stage: str) -> Path:
+    """The folder that a stage makes by hand where nothing is in its way."""
+    folder = clone / f"undisturbed-{stage.partition('@')[0]}"
+    if not folder.exists() and work(clone, stage, folder).returncode:
+        raise SystemExit(f"stage {stage} failed in {clone}")
+    return folder
+
+
+def not_as_made(done: subprocess.CompletedProcess[str], made: Path, out: Path) -> str:
+    """What is wrong with a stage that must have made what another run has."""
+    if done.returncode or "Traceback" in done.stderr:
+        return f"exit code {done.returncode}: {last_line(done)}"
+    differ = differences(contents(made), contents(out))
+    return f"other results: {', '.join(differ[:3])}" if differ else ""
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The last that a command has said."""
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    return lines[-1][:200] if lines else "nothing said"
+
+
 @contextmanager
 def dvc_at_work(clone: Path, stage: str) -> Iterator[subprocess.Popen[bytes]]:
     """DVC that runs one stage again, just begun. Ended at the end, killed or not."""
-    command = [str(clone / ".venv/bin/dvc"), "repro", "--single-item", stage]
+    line = [str(clone / ".venv/bin/dvc"), "repro", "--single-item", stage]
     with _log(clone).open("w") as said, subprocess.Popen(
-        command, cwd=clone, env=clean_environment() | ENVIRONMENT, start_new_session=True,
+        line, cwd=clone, env=clean_environment() | ENVIRONMENT, start_new_session=True, preexec_fn=heed_ctrl_c,
         stdin=subprocess.DEVNULL, stdout=said, stderr=said,
     ) as dvc:  # fmt: skip
         try:

@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.faults.finding import Bench, Finding
-from benchmarks.faults.project import ENVIRONMENT, contents, differences, finished, fresh, logged
+from benchmarks.faults.project import ENVIRONMENT, contents, differences, finished, fresh_and_live, logged
 from tests.clones import clean_environment, edited, run_in
 
 TITLE = "Several commands at once"
@@ -71,16 +71,9 @@ def _start(clone: Path, line: str) -> Command:
     return Command(process)
 
 
-def _clone(bench: Bench, name: str) -> Path:
-    """A copy of the finished clone that logs live at once."""
-    clone = fresh(bench, name)
-    edited(clone / "pipeline/watching/tracking.py", "LIVE_AFTER = 120.0", "LIVE_AFTER = 0.0")
-    return clone
-
-
 def _undone(bench: Bench, name: str) -> Path:
     """A copy in which the fixed network and what goes home are to be made again, to the same bytes."""
-    clone = _clone(bench, name)
+    clone = fresh_and_live(bench, name)
     stages = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
     for stage, folder in UNDONE.items():
         shutil.rmtree(clone / folder)
@@ -172,7 +165,7 @@ def first_make_killed(bench: Bench) -> Finding:
 def one_stage_twice(bench: Bench) -> Finding:
     """By hand, into one folder: DVC, which would keep them apart, knows nothing of it."""
     chosen, faults = bench.choices("one stage twice"), []
-    clone = _clone(bench, "stage-twice")
+    clone = fresh_and_live(bench, "stage-twice")
     wanted = contents(clone / UNDONE["fix"])
     for number in range(bench.tries):
         folder, pause = clone / f"runs/twice-{number}", chosen.choice([0.0, chosen.uniform(0, 4)])
@@ -193,13 +186,13 @@ def queue_beside_repro(bench: Bench) -> Iterator[Finding]:
 
     What DVC's queue loses is counted apart: an experiment that no worker has taken (treeverse/dvc#10398, #10673).
     """
-    alone = _with_delta(_clone(bench, "alone"))
+    alone = _with_delta(fresh_and_live(bench, "alone"))
     if (ended := _start(alone, "dvc repro").ended())[0]:
         raise RuntimeError(f"dvc repro in {alone}:\n{ended[1]}")
     expected = _results(alone)
     faults, lost, queued = [], [], 0
     for number in range(bench.tries):
-        clone = _clone(bench, f"queue-{number}")
+        clone = fresh_and_live(bench, f"queue-{number}")
         said = [_start(clone, "git commit -qam 'logs at once'").ended()]
         for change in ("", " -S rates.repeat=1001"):  # which no stage reads
             said.append(_start(clone, f"dvc exp run --queue -S delta={DELTA}{change}").ended())

@@ -60,7 +60,7 @@ def run(stage: Callable[..., None]) -> None:
             with stoppable():
                 stage(*arguments, **options)
         except Stopped as stopped:
-            typer.echo(f"stopped by {stopped.name}: the same command goes on from what is finished", err=True)
+            typer.echo(str(stopped), err=True)
             raise typer.Exit(stopped.exit_code) from None
         except InputError as error:
             message = str(error)

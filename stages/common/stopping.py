@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,11 +22,30 @@ BEGINNERS = {"dvc", "stages.repro"}  # programs
 
 
 class Stopped(BaseException):
-    """A signal that asks this process to end; raised where the work is."""
+    """A signal that asks this process to end; raised where the work is. Its message is the line that says so."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.name, self.exit_code = signal.Signals(number).name, 128 + number
+        name = signal.Signals(number).name
+        super().__init__(f"stopped by {name}: the same command goes on from what is finished")
+        self.exit_code = 128 + number
+
+
+def stop_while_importing() -> None:
+    """From now until the work begins, have Ctrl-C and SIGTERM end `python -m stages.NAME` in one line.
+
+    A program of another kind that imports a stage goes on as it wants to.
+    """
+    if sys.argv[0] != "-m":  # Python's word for it while it looks for the module
+        return
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop_at_once)
+
+
+def _stop_at_once(number: int, _: FrameType | None) -> None:
+    stopped = Stopped(number)
+    os.write(2, f"{stopped}\n".encode())
+    os._exit(stopped.exit_code)
 
 
 @contextmanager
