@@ -8,7 +8,6 @@ from pipeline.base.results import (
     Run,
     all_or_nothing,
     read_json,
-    read_run,
     to_json,
     writable,
     write_files,
@@ -20,6 +19,7 @@ from pipeline.report.results import Results, with_size
 from stages.common.cli import Out, Runs, run
 from stages.common.commit import commit
 from stages.common.folders import DATA, HOME, RUNS, baselines, fixed
+from stages.common.made import read_made
 
 NETWORK = "network.wfn"
 
@@ -29,7 +29,8 @@ def home(runs: Runs = None, out: Out = None) -> None:
     settings = load_settings()
     runs, out = runs or RUNS / settings.profile, writable(out or HOME / settings.profile)
     card = read_json(runs / DATA / CARD)
-    made = {each.stage: read_run(runs / each.folder) for each in (baselines(settings)[0], fixed(settings)[0])}
+    both = baselines(settings)[0], fixed(settings)[0]
+    made = {each.stage: read_made(runs, each, settings, card) for each in both}
     trained, few = made.values()
     with all_or_nothing(out) as staging:
         pack_run(few, card, staging / NETWORK)

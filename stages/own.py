@@ -59,7 +59,7 @@ def _write(texts: Mapping[Path, str]) -> None:
             write_files(path.parent, {path.name: text.encode()})
         if load_settings().profile != OWN.stem:
             raise InputError(f"{PARAMS_FILE}: has no line that begins with `profile: `; allowed: one")
-    except InputError:
+    except (InputError, OSError):
         for path, content in before.items():
             if content is None:
                 path.unlink(missing_ok=True)

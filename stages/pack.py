@@ -1,11 +1,12 @@
 """Stage `pack`: every fixed or quantised network as a packed file, to take home."""
 
-from pipeline.base.results import CARD, all_or_nothing, read_json, read_run, to_json, writable, write_files
+from pipeline.base.results import CARD, all_or_nothing, read_json, to_json, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.packing.names import LIST, packed_name
 from pipeline.packing.packing import pack_run
 from stages.common.cli import Out, Runs, run
 from stages.common.folders import DATA, PACKED, RUNS, all_runs, is_float
+from stages.common.made import read_made
 
 
 def pack(runs: Runs = None, out: Out = None) -> None:
@@ -17,7 +18,7 @@ def pack(runs: Runs = None, out: Out = None) -> None:
     listed = {}
     with all_or_nothing(out) as staging:
         for number, made in enumerate(packed, 1):
-            found, name = read_run(runs / made.folder), packed_name(made.folder)
+            found, name = read_made(runs, made, settings, card), packed_name(made.folder)
             listed[str(made.folder)] = entry = {"file": str(name), **pack_run(found, card, staging / name)}
             ratio = found.metrics["float_bytes"] / entry["bytes"]
             note = "" if entry["network"] else ", tensors only: timm alone cannot build this network"

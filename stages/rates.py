@@ -13,7 +13,7 @@ from typer import Option
 
 from pipeline.base.errors import DivergedError
 from pipeline.base.rates import FOLDER, Candidate, at_the_edge, candidates, chosen, together
-from pipeline.base.results import CARD, METRICS, read_json, to_csv, writable, write_files
+from pipeline.base.results import CARD, METRICS, read_csv, read_json, to_csv, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.comparing.finding import find_method
 from pipeline.training.device import seed_torch
@@ -68,8 +68,8 @@ def rates(
             rows.append(cell.row(metrics))
             fabric.print(f"rates: {len(rows)} of {len(cells)}: {cell.name}: top-1 {rows[-1]['top1']}")
     found = pd.DataFrame(rows)
-    if method and known.exists():
-        found = together(pd.read_csv(known), found)
+    if method and (before := read_csv(known)) is not None:
+        found = together(before, found)
     marked = chosen(found)
     if fabric.is_global_zero:
         write_files(table, {known.name: to_csv(marked)})

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 from typer import Option
 
 from pipeline.base.rates import FOLDER
-from pipeline.base.results import CARD, Run, read_json, read_run, writable, write_files
+from pipeline.base.results import CARD, Run, read_csv, read_json, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.packing.names import packed_name
 from pipeline.report.document import PAGE, report_files
@@ -18,6 +17,7 @@ from stages.common import folders
 from stages.common.cli import Out, Packed, Runs, run
 from stages.common.commit import commit
 from stages.common.folders import DATA, PACKED, REPORTS, RUNS, Made
+from stages.common.made import read_made
 
 PUBLISHED = Path("paper/published.yaml")
 
@@ -32,7 +32,8 @@ def report(
     settings = load_settings()
     runs, packed = runs or RUNS / settings.profile, packed or PACKED / settings.profile
     out = writable(out or REPORTS / settings.profile)
-    found = {made.stage: read_run(runs / made.folder) for made in folders.all_runs(settings)}
+    card = read_json(runs / DATA / CARD)
+    found = {made.stage: read_made(runs, made, settings, card) for made in folders.all_runs(settings)}
 
     def those(made: Sequence[Made]) -> list[Run]:
         """Runs whose metrics say the bytes of their packed files as well."""
@@ -44,14 +45,14 @@ def report(
         baselines=those(folders.baselines(settings)),
         fixed=those(folders.fixed(settings)),
         made=found,
-        card=read_json(runs / DATA / CARD),
+        card=card,
         file=packed / packed_name(folders.fixed(settings)[0].folder),
         commit=commit(),
         variants=those(folders.variants(settings)),
         quantised=those(folders.quantised(settings)),
         explore_baselines=those(folders.explore_baselines(settings)),
         explored=those(folders.explored(settings)),
-        rates=pd.read_csv(chosen) if chosen.exists() else None,
+        rates=read_csv(chosen),
         published=PUBLISHED,
     )
     own = out == REPORTS / settings.profile

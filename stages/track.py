@@ -5,6 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
+from pipeline.base.kept import drop_done
 from pipeline.base.results import read_json, read_run
 from pipeline.base.settings import load_settings
 from pipeline.packing.names import LIST
@@ -37,6 +38,7 @@ def track(
     found = read_run(report)
     results.append(Result(label_of("report", found.settings), found))
     print(f"track: {complete(results)}")
+    drop_done()
 
 
 if __name__ == "__main__":

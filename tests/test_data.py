@@ -79,6 +79,23 @@ def test_saved_and_loaded(dataset, settings, tmp_path):
     assert (tmp_path / "again" / "images.safetensors").read_bytes() == first
 
 
+@pytest.mark.parametrize("damage", ["a pixel", "cut short", "another name"])
+def test_images_that_a_disk_has_changed_are_named(dataset, settings, tmp_path, damage):
+    """No training begins with them, as DVC would not see them where their time stayed."""
+    save(dataset, tmp_path)
+    path = tmp_path / "images.safetensors"
+    content = bytearray(path.read_bytes())
+    if damage == "a pixel":
+        content[-5] ^= 1
+    elif damage == "cut short":
+        del content[-5:]
+    else:
+        content = content.replace(b"train.pixels", b"trian.pixels")
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{path}: damaged \(.+\); `dvc checkout --force` or `dvc repro` makes it"):
+        load(tmp_path, settings.data, {})
+
+
 @pytest.mark.parametrize(
     ("key", "value", "made_with"), [("pixels", 32, 28), ("channels", 3, 1), ("name", "x", "mnist5k")]
 )

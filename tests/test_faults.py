@@ -1,14 +1,18 @@
-"""Kills, disks and the same seed, as the bench of faults tries them, each once for a short stage; and what it finds."""
+"""Kills, signals, disks, MLflow's store, the same seed: as the bench of faults tries them, once and for a short stage.
+
+And that the bench finds what it looks for.
+"""
 
 import json
-from contextlib import contextmanager
+import signal
+from contextlib import contextmanager, nullcontext
 
 import pytest
 from clones import edited
 
-from benchmarks.faults import determinism, disks, kills
+from benchmarks.faults import determinism, disks, kills, signals, stores
 from benchmarks.faults.finding import Bench
-from benchmarks.faults.project import STAGES, dvc_at_work, fresh
+from benchmarks.faults.project import STAGES, dvc_at_work, fresh, fresh_and_live
 from pipeline.base.results import TIMING
 
 # The first line of stage `data`.
@@ -40,6 +44,24 @@ def test_kills(bench):
     assert (stage.tried, dvc.tried) == (1, 1)
 
 
+def test_signals(bench):
+    findings = signals.of_stage(bench, "data")
+    assert [fault for finding in findings for fault in finding.faults] == []
+    assert [finding.tried for finding in findings] == [1, 1, 1]
+
+
+def test_a_server_that_is_down_and_a_damaged_database(bench):
+    clone = fresh_and_live(bench, "stores")
+    expected, lasts = stores.runs_in(clone), 60.0  # the bench has the machine to itself, a test has not
+    assert sum("metrics.json" in files for name, files in expected.items() if name.startswith("files of ")) > 5
+    down, text = "a server that is down", "a database that is a text"
+    findings = [
+        stores.in_state(clone, down, stores.NO_HELP[down], expected, lasts),
+        stores.in_state(clone, text, stores.MENDED[text], expected, lasts, mended=True),
+    ]
+    assert [fault for finding in findings for fault in finding.faults] == []
+
+
 def test_disks(bench):
     findings = list(disks.of_stage(fresh(bench, "disks"), "data", bench.tries))
     assert [fault for finding in findings for fault in finding.faults] == []
@@ -69,6 +91,20 @@ def test_another_result_is_found(faulty):
     finding = determinism.of_stage(random, random, "data")
     assert len(finding.faults) == finding.tried
     assert "differ" in finding.note
+
+
+def test_what_works_on_after_a_signal_is_found(faulty, monkeypatch):
+    monkeypatch.setattr(signals, "ENDS", 1.0)
+    deaf = faulty("__import__('signal').signal(15, __import__('signal').SIG_IGN); __import__('time').sleep(60)")
+    # It is at work by then, also on a slow machine.
+    assert "works on 1 s after it" in signals.signalled(deaf, "data", 30.0, signal.SIGTERM)[0]
+
+
+def test_a_run_that_is_logged_after_all_is_found(bench):
+    """In a state that is said to be of no help, and is nothing at all."""
+    clone = fresh_and_live(bench, "nothing wrong")
+    finding = stores.in_state(clone, "nothing", lambda _: nullcontext({}), stores.runs_in(clone), lasts=60.0)
+    assert "`fix` says nothing; `track` ends with 0 and says track: " in finding.faults[0]
 
 
 def test_half_an_output_is_found(faulty):

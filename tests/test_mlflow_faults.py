@@ -4,16 +4,14 @@ And where a damaged database is ours, it is set aside and made anew.
 """
 
 import sqlite3
-import threading
 import time
 from contextlib import closing
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from filelock import FileLock
 from logged_runs import LABEL, finished_run
 from mlflow import MlflowClient
+from mlflow_servers import answering
 from test_tracking import log, runs
 
 from pipeline.watching.completing import Result, complete
@@ -77,6 +75,23 @@ def test_a_database_that_another_process_writes(bare, capsys, whole):
     assert log(run) == 1
 
 
+def test_a_database_that_is_locked_while_a_network_is_trained(bare, capsys, whole):
+    """A call that waits for it is the last one."""
+    (bare / "mlflow.db").write_bytes(whole)
+    run = finished_run(bare / "run")
+    live = LiveRun(LABEL, run.settings, after=0)
+    live.log_step(0, {"entropy": 2.0})
+    with closing(sqlite3.connect(bare / "mlflow.db", isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        start = time.monotonic()
+        live.log_step(1, {"entropy": 2.0})
+        live.fail()
+        assert time.monotonic() - start < 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: not logged to MLflow: ")
+    assert log(run) == 1
+
+
 def test_a_lock_that_another_process_holds(bare, capsys, monkeypatch, whole):
     monkeypatch.setattr("pipeline.watching.completing.COMPLETING", 4.0)
     (bare / "mlflow.db").write_bytes(whole)
@@ -137,44 +152,6 @@ def test_a_damaged_database_of_the_team_is_left_alone(bare, capsys, whole, monke
     assert (bare / "team.db").read_text().startswith("not a database")
 
 
-class Answers(BaseHTTPRequestHandler):
-    """A server that always gives the same answer, after a while."""
-
-    def __init__(self, status, content, seconds, *arguments):
-        self.status, self.content, self.seconds = status, content, seconds
-        super().__init__(*arguments)
-
-    def do_GET(self):
-        time.sleep(self.seconds)
-        self.send_response(self.status)
-        self.send_header("Content-Length", str(len(self.content)))
-        self.end_headers()
-        self.wfile.write(self.content)
-
-    do_POST = do_GET  # noqa: N815
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """Start a server with such an answer; its address is MLFLOW_TRACKING_URI."""
-    started = []
-
-    def start(status, content, seconds):
-        found = ThreadingHTTPServer(("127.0.0.1", 0), partial(Answers, status, content, seconds))
-        found.daemon_threads = True
-        found.handle_error = lambda *_: None  # who asked has gone
-        threading.Thread(target=found.serve_forever, daemon=True).start()
-        started.append(found)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{found.server_port}")
-
-    yield start
-    for found in started:
-        found.shutdown()
-
-
 @pytest.mark.parametrize(
     ("status", "content", "seconds", "reason"),
     [
@@ -188,9 +165,10 @@ def server(monkeypatch):
     ],
     ids=["slow", "500", "html", "list", "empty", "404", "401"],
 )
-def test_a_server_that_is_no_help(bare, capsys, server, status, content, seconds, reason):
-    server(status, content, seconds)
-    cannot_be_logged(bare, capsys, reason)
+def test_a_server_that_is_no_help(bare, capsys, monkeypatch, status, content, seconds, reason):
+    with answering(status, content, seconds) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        cannot_be_logged(bare, capsys, reason)
     assert not (bare / "mlflow.db").exists()
 
 

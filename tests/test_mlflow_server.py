@@ -1,19 +1,13 @@
 """A real server of MLflow on loopback that serves artifacts: four machines at once, and what its screen shows."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
-import urllib.request
 
 import pytest
-from clones import clean_environment
 from conftest import browser_page, changed
 from logged_runs import LABEL, finished_run
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from ports import free_port
+from mlflow_servers import DATABASE, Server
 from test_tracking import start_logging
 
 from pipeline.base.results import Run
@@ -22,35 +16,15 @@ from pipeline.watching.labels import label_of
 from pipeline.watching.shown import address
 from pipeline.watching.tracking import LiveRun
 
-WITHOUT_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # as stages/ui.py: seven processes less
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, whole):
     """Its address, once it answers."""
     folder = tmp_path_factory.mktemp("server")
-    (folder / "team.db").write_bytes(whole)
-    port = free_port()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder / 'team.db'}", "--artifacts-destination", str(folder / "files")),
-    ]
-    with (folder / "log").open("w") as log, subprocess.Popen(
-        command, cwd=folder, env=clean_environment() | WITHOUT_JOBS, start_new_session=True, stdout=log, stderr=log
-    ) as process:  # fmt: skip
-        try:
-            deadline = time.monotonic() + 180
-            while True:
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                    break
-                except OSError:
-                    assert process.poll() is None
-                    assert time.monotonic() < deadline
-                    time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
+    (folder / DATABASE).write_bytes(whole)
+    found = Server(folder)
+    yield found.address
+    found.end()
 
 
 @pytest.fixture

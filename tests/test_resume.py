@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import re
+import shutil
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ import torch
 from conftest import changed, working
 
 from pipeline.base.errors import InputError
+from pipeline.base.kept import drop_done
 from pipeline.base.results import write_files
 from pipeline.base.settings import Quantiser
 from pipeline.comparing.finding import find_method
@@ -26,7 +28,7 @@ from pipeline.comparing.task import Task
 from pipeline.data.images import Images
 from pipeline.fixing.rounds import fix_network
 from pipeline.training import checkpoint
-from pipeline.training.checkpoint import checkpoint_name, code_files, read_state, resumable
+from pipeline.training.checkpoint import Checkpoint, checkpoint_name, code_files, read_state, resumable
 from pipeline.training.loop import pretrain
 from pipeline.training.several_runs import several_runs
 
@@ -283,6 +285,61 @@ def test_a_damaged_checkpoint_is_set_aside(kept, fabric, damage, capsys):
         assert not path.exists()
         saved.save({"rows": [1]})
         assert saved.load() == {"rows": [1]}
+        saved.save({"rows": [2]})
+        path.write_bytes(b"x" * 999)
+        assert saved.load() == {"rows": [1]}
+        said = capsys.readouterr().err
+        assert re.fullmatch(r"warning: .*state\.pt: damaged \(.*\); set aside .*, the one before it is used\n", said), (
+            said
+        )
+        saved.save({"rows": [3]})
+        assert saved.load() == {"rows": [3]}
+
+
+@pytest.mark.parametrize("of_dvc", [False, True])
+def test_what_is_kept_goes_once_the_results_are_safe(kept, fabric, monkeypatch, of_dvc):
+    """DVC may not come to take them up; what it has taken up goes with the last stage, or after an hour."""
+    monkeypatch.setattr("os.environ", os.environ | ({"DVC_STAGE": "fix"} if of_dvc else {}))
+    with resumable(fabric, {}, []) as saved:
+        saved.save({"rows": [1]})
+    assert bool(list(kept.glob("*/state.pt"))) == of_dvc
+    if not of_dvc:
+        return
+    with resumable(fabric, {}, []) as saved:
+        assert saved.load() == {"rows": [1]}
+        assert not list(kept.glob("*/done"))
+    (done,) = kept.glob("*/done")
+    with resumable(fabric, {"delta": 0.5}, []):
+        assert done.exists()
+    os.utime(done, (0, 0))
+    with resumable(fabric, {"delta": 0.5}, []) as saved:
+        saved.save({"rows": [2]})
+        assert not done.exists()
+    drop_done()
+    assert list(kept.iterdir()) == []
+
+
+def test_an_error_keeps_what_is_finished(repository, fabric):
+    """Of what a person can mend by another setting, a network that diverged, there is nothing to go on with."""
+
+    def broken_off_by(error, kept):
+        with resumable(fabric, {"kept": kept}, []) as saved:
+            saved.keep({"rows": [1]})
+            raise error
+
+    for error, kept in ((RuntimeError("CUDA error: out of luck"), 1), (InputError("diverged"), 0)):
+        with pytest.raises(type(error)):
+            broken_off_by(error, kept)
+        assert len(list((repository / ".ckpt").glob("*/state.pt"))) == kept
+        shutil.rmtree(repository / ".ckpt")
+
+
+def test_a_checkpoint_that_nobody_may_look_at_is_none(fabric, tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(tmp_path), "exists", refuse)
+    assert Checkpoint(tmp_path, fabric).load() is None
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_no_training(kept, fabric, capsys, monkeypatch):
@@ -320,12 +377,24 @@ def test_of_several_runs_those_that_are_done_are_kept(fabric, repository, tmp_pa
         work(break_in="b")
     assert made == ["a"]
     assert not (tmp_path / "out").exists()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "of other settings").touch()
+    write_run_of_others(tmp_path / "out")
     work()
     assert made == ["a", "b"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "b"]
     assert list((repository / ".ckpt").iterdir()) == []
+
+
+def write_run_of_others(out):
+    (out / "old").mkdir(parents=True)
+    (out / "old" / "metrics.json").touch()
+
+
+def test_a_folder_of_a_person_is_not_replaced(fabric, repository, tmp_path):
+    """Before any work, and nothing in it is touched."""
+    (tmp_path / "thesis.tex").write_text("all of it")
+    with pytest.raises(InputError, match=r"holds thesis\.tex, which is no run; allowed: "):
+        make_runs(fabric, tmp_path, write_run)
+    assert (tmp_path / "thesis.tex").read_text() == "all of it"
 
 
 def make_runs(fabric, out, work):
@@ -349,6 +418,34 @@ THREE = {"a/metrics.json": "a", "b/metrics.json": "b", "c/metrics.json": "c"}
 
 def no_room(path):
     raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+@pytest.mark.parametrize("damage", [b"", b"A", None], ids=["cut short", "another byte", "no digest"])
+def test_a_kept_run_that_is_damaged_is_set_aside(fabric, repository, tmp_path, capsys, damage):
+    """Named and made anew; the others are not."""
+    made = []
+
+    def work(folder, name):
+        if name == "c" and "c" not in made:
+            made.append("c")
+            raise BrokenOffError
+        write_run(folder, name)
+        made.append(name)
+
+    with pytest.raises(BrokenOffError):
+        make_runs(fabric, tmp_path / "out", work)
+    (kept,) = (repository / ".ckpt").glob("*.runs")
+    if damage is None:
+        (kept / ".a.sha256").unlink()
+    else:
+        (kept / "a" / "metrics.json").write_bytes(damage)
+    make_runs(fabric, tmp_path / "out", work)
+    assert made == ["a", "b", "c", "a", "c"]
+    assert contents(tmp_path / "out") == THREE
+    assert list((repository / ".ckpt").iterdir()) == []
+    assert re.fullmatch(
+        r"warning: .*\.runs/a: damaged \(.*\); set aside as \.a\.damaged, it is made anew\n", capsys.readouterr().err
+    )
 
 
 def test_several_runs_go_on_where_nothing_can_be_kept(fabric, repository, tmp_path, capsys):
@@ -395,24 +492,22 @@ def test_what_a_run_cannot_read_ends_it_at_once(fabric, tmp_path):
 
 def test_a_full_disk_leaves_what_was_there(fabric, repository, tmp_path, monkeypatch):
     """Runs that are kept on another disk come as copies; what fails there is done again from them, with room."""
-    made, out, rename = [], tmp_path / "made" / "out", type(tmp_path).rename
-    (out / "old").mkdir(parents=True)
+    made, out = [], tmp_path / "made" / "out"
+    write_run_of_others(out)
 
     def work(folder, name):
         write_run(folder, name)
         made.append(name)
 
     def across(path, target):
-        if path.suffix == ".runs":
-            raise OSError(errno.EXDEV, "Invalid cross-device link", str(path))
-        return rename(path, target)
+        raise OSError(errno.EXDEV, "Invalid cross-device link", str(path))
 
     def full(folder, files):
         if folder.name == "b":
             no_room(folder / "metrics.json")
         write_files(folder, files)
 
-    monkeypatch.setattr(type(tmp_path), "rename", across)
+    monkeypatch.setattr("os.link", across)
     with monkeypatch.context() as filled:
         filled.setattr("pipeline.training.several_runs.write_files", full)
         with pytest.raises(OSError, match="No space left"):

@@ -108,6 +108,24 @@ def test_make_repro_checks_the_settings_first(clone, shell):
     assert "Traceback" not in done.stderr
 
 
+def test_results_of_settings_that_were_changed_meanwhile_are_refused(clone, shell):
+    """DVC reads params.yaml after a stage, so that what it has made with others counts as made with these."""
+    text = edited(clone / "params.yaml", "\nalpha: 0.4\n", "\nalpha: 0.25\n")
+    try:
+        refused = {stage: shell(f"python -m stages.{stage} --out other", check=False) for stage in ("report", "pack")}
+        home = shell("python -m stages.home --out other", check=False)
+    finally:
+        (clone / "params.yaml").write_text(text)
+    for done in (*refused.values(), home):
+        assert done.returncode == 2
+        (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert error.endswith(
+            "runs/mnist5k/fix: made with alpha = 0.4, and the settings have 0.25: they were changed while it was made; "
+            "`dvc repro --force --single-item fix` makes it anew"
+        )
+    assert not (clone / "other").exists() or not list((clone / "other").iterdir())
+
+
 def test_a_disk_that_is_full(clone, shell):
     """No file may grow beyond 200 KiB. (MLflow, which cannot write either, warns in another line.)"""
     before = files_of(clone / "runs")

@@ -14,13 +14,25 @@ from types import ModuleType
 
 import torch
 
-from benchmarks.faults import audit, determinism, disks, hostile, kills, long_run, markup, signals, together
+from benchmarks.faults import (
+    audit,
+    damaged,
+    determinism,
+    disks,
+    hostile,
+    kills,
+    long_run,
+    markup,
+    signals,
+    stores,
+    together,
+)
 from benchmarks.faults.finding import Bench, Finding
 from pipeline.base.results import read_json, to_json, write_files
 
 PARTS: Mapping[str, ModuleType] = {
     each.__name__.rpartition(".")[2]: each
-    for each in (kills, signals, disks, together, long_run, hostile, markup, audit, determinism)
+    for each in (kills, signals, disks, damaged, stores, together, long_run, hostile, markup, audit, determinism)
 }
 ROOT = Path(__file__).parents[2]
 PAGE, FOUND = ROOT / "docs" / "reliability.md", Path(__file__).with_name("findings.json")

@@ -6,6 +6,7 @@ A stage that cannot write ends in one line and leaves what was there; a checkpoi
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import signal
@@ -27,7 +28,7 @@ from benchmarks.faults.project import (
     undisturbed,
     work,
 )
-from tests.clones import files_of
+from tests.clones import copy_clone, files_of
 
 TITLE = "Disks"
 WRITING = tuple(stage for stage in STAGES if stage != "track")
@@ -41,7 +42,9 @@ def run(bench: Bench) -> Iterator[Finding]:
     for stage in WRITING:
         yield from of_stage(clone, stage, bench.tries)
     yield tracking(clone)
-    if not can_mount(clone):
+    if can_mount(clone):
+        yield full_disk_of_track(clone, bench.tries)
+    else:
         yield Finding("Small and read-only disks", 0, note="not tried: no right to mount one here")
 
 
@@ -122,6 +125,39 @@ def tracking(clone: Path) -> Finding:
         if again.returncode or differences(before, logged(clone)):
             faults.append(f"{limit:,} bytes, then room: {last_line(again)}")
     return Finding("A limit to a file's size in `track`", 2 * len(limits), faults)
+
+
+def full_disk_of_track(clone: Path, tries: int) -> Finding:
+    """The clone itself on a disk that is full for `track`, from nothing to almost all that MLflow needs."""
+    before = logged(clone)
+    faults: list[str] = []
+    paths = [path for path in [*clone.glob("mlflow.db*"), *(clone / "mlartifacts").rglob("*")] if path.is_file()]
+    needed = sum(-(-path.stat().st_size // PAGE) * PAGE for path in paths)
+    whole = sum(path.lstat().st_size + PAGE for path in clone.rglob("*"))
+    with mounted(clone.with_name("small"), f"size={whole + 4 * needed + (64 << 20)}"):
+        small = clone.with_name("small") / "clone"
+        copy_clone(clone, small)
+        for number in range(tries):
+            forget(small, "track")
+            room = needed * number // tries
+            with filled(small.parent, room):
+                done = work(small, "track", None)
+            if done.returncode or "Traceback" in done.stderr or "could not be logged" not in done.stdout:
+                faults.append(f"{room:,} bytes: ended with {done.returncode}: {last_line(done)}")
+            again = work(small, "track", None)
+            if again.returncode or differences(before, logged(small)):
+                faults.append(f"{room:,} bytes, then room: {last_line(again)}")
+    return Finding("A disk that is full in `track`", 2 * tries, faults, f"up to {needed:,} bytes")
+
+
+@contextmanager
+def filled(folder: Path, room: int) -> Iterator[None]:
+    """A disk with so many bytes of room."""
+    state, path = os.statvfs(folder), folder / "filler"
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(state.f_bavail * state.f_frsize - room, PAGE))
+    yield
+    path.unlink()
 
 
 @contextmanager

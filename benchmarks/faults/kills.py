@@ -98,8 +98,12 @@ def killed(clone: Path, stage: str, moment: float, victim: Victim) -> Killed:
                 os.killpg(dvc.pid, signal.SIGINT)
             else:
                 process.kill()
+        start = time.monotonic()
         dvc.wait()
+        ended = time.monotonic() - start
     again, beside = _again(clone, stage)
+    if victim == "terminal" and ended > 2 * STAGE_ENDS:
+        beside = beside or f"`dvc` ends {ended:.1f} s after Ctrl-C"
     broken = bool(again.returncode) and drop_broken_rwlock(clone)
     if broken:
         again, more = _again(clone, stage)

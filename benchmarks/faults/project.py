@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 import psutil
@@ -70,8 +71,9 @@ def fresh_and_live(bench: Bench, name: str) -> Path:
 
 
 def forget(clone: Path, stage: str) -> None:
-    """What would spare DVC the work of a stage: that it has been done; of `track`, what MLflow has."""
-    shutil.rmtree(clone / ".dvc/cache/runs", ignore_errors=True)
+    """What would spare DVC the work of a stage: that it has been done, and was kept; of `track`, what MLflow has."""
+    for kept in (".dvc/cache/runs", ".ckpt"):
+        shutil.rmtree(clone / kept, ignore_errors=True)
     lock = clone / "dvc.lock"
     locked = yaml.safe_load(lock.read_text())
     locked["stages"].pop(stage, None)
@@ -113,14 +115,32 @@ def _without_seconds(path: Path) -> str:
     return hashlib.sha256(kept.to_csv(index=False).encode()).hexdigest()
 
 
-def logged(clone: Path) -> dict[str, str]:
+def logged(root: Path, database: str = "mlflow.db") -> dict[str, str]:
     """Of every key how many finished runs have it; and the number of runs that are open or failed."""
     query = (
         "select coalesce(tags.value, ''), status, count(*) from runs left join tags on runs.run_uuid = tags.run_uuid "
         "and tags.key = 'wfn.key' where lifecycle_stage = 'active' group by 1, 2"
     )
-    with closing(sqlite3.connect(clone / "mlflow.db")) as connection:
-        return {f"{status} {key}": str(count) for key, status, count in connection.execute(query)}
+    return {f"{status} {key}": str(count) for key, status, count in _asked(root / database, query)}
+
+
+def logged_files(root: Path, database: str, files: str) -> dict[str, str]:
+    """The names of every finished run's artifacts, by its key. files: the folder of all artifacts."""
+    query = (
+        "select tags.value, runs.run_uuid from runs join tags on runs.run_uuid = tags.run_uuid "
+        "and tags.key = 'wfn.key' where lifecycle_stage = 'active' and status = 'FINISHED'"
+    )
+    folders = {path.name: path for path in (root / files).glob("**/*") if path.is_dir()}
+    found = {key: folders.get(run) for key, run in _asked(root / database, query)}
+    return {f"files of {key}": " ".join(files_of(folder)) if folder else "" for key, folder in found.items()}
+
+
+def _asked(database: Path, query: str) -> list[tuple[Any, ...]]:
+    """What a database answers; nothing where there is none."""
+    if not database.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return list(connection.execute(query))
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
@@ -143,11 +163,15 @@ def work(
     environment: Mapping[str, str] = MappingProxyType({}),
     preexec_fn: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """A stage by hand, to its end."""
-    return subprocess.run(
-        command(clone, stage, out), cwd=clone, env=clean_environment() | ENVIRONMENT | dict(environment),
-        preexec_fn=preexec_fn, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    """A stage by hand, to its end; one that takes five minutes is killed, with exit code 124."""
+    line = command(clone, stage, out)
+    try:
+        return subprocess.run(
+            line, cwd=clone, env=clean_environment() | ENVIRONMENT | dict(environment),
+            preexec_fn=preexec_fn, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(line, 124, "", "killed after five minutes")
 
 
 def undisturbed(clone: Path, stage: str) -> Path:

@@ -34,6 +34,19 @@ def lack_of_memory(error: BaseException) -> str:
     return ""
 
 
+def lost_part(error: BaseException) -> str:
+    """What to do where an error is that a process beside this one, or a GPU, has gone; empty for any other."""
+    said = first_line(error)
+    if "DataLoader worker" in said:
+        return (
+            f"a process that reads pictures beside the training has ended ({said[:120]}); the same command goes on "
+            "from what is finished; allowed, where memory was short: fewer hardware.workers"
+        )
+    if said.startswith(("CUDA error", "HIP error")):
+        return f"{said[:160]}; the same command goes on from what is finished, once the GPU works again"
+    return ""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ import pandas as pd
 
 from pipeline.base.errors import InputError, first_line
 
+WRITING = ".writing-"  # begins the name of a folder of files that are not complete
+LEFT_AFTER = 86400.0  # seconds after which nobody writes them any more
 CARD = "card.json"  # of a data set
 EXAMPLES = "examples.png"
 METRICS, SETTINGS, TIMING, LAYERS, ITERATIONS, CENTRES, CODEBOOKS, WEIGHTS = (
@@ -95,7 +99,11 @@ def all_or_nothing(folder: Path) -> Iterator[Path]:
     What is written there and names its own place has to name the one in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as made:
+    for left in folder.glob(f"{WRITING}*"):  # by a process that was killed
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFT_AFTER:
+                shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=WRITING) as made:
         staging = Path(made)
         yield staging
         for path in [path for path in staging.rglob("*") if path.is_file()]:
@@ -125,7 +133,7 @@ def read_run(folder: Path) -> Run:
 
     Raises FileNotFoundError where its metrics or settings are missing, InputError for a file that is damaged.
     """
-    iterations, centres, layers = (_read_csv(folder / name) for name in (ITERATIONS, CENTRES, LAYERS))
+    iterations, centres, layers = (read_csv(folder / name) for name in (ITERATIONS, CENTRES, LAYERS))
     times = read_json(folder / TIMING) if (folder / TIMING).exists() else {}
     return Run(
         folder=folder,
@@ -149,7 +157,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _read_csv(path: Path) -> pd.DataFrame | None:
+def read_csv(path: Path) -> pd.DataFrame | None:
+    """A table that `to_csv` made, or None where there is none. Raises InputError where it is damaged."""
     if not path.exists():
         return None
     with reading(path):
@@ -166,6 +175,14 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:  # whatever json, pandas and safetensors make of it
         problem = first_line(error)
         raise InputError(f"{path}: damaged ({problem}); `dvc checkout --force` or `dvc repro` makes it anew") from error
+
+
+def there(path: Path) -> bool:
+    """Whether there is something; also False where nobody may look."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def writable(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.base.errors import InputError
 from pipeline.base.limits import free_memory
-from pipeline.base.results import CARD, to_json, write_files
+from pipeline.base.results import CARD, reading, to_json, write_files
 from pipeline.base.settings import Data
 from pipeline.data.choosing import choose, split
 from pipeline.data.dataset import WHOLE, Share, describe, full_batches, read_card, shown, with_parts
@@ -145,9 +145,12 @@ def save(dataset: InMemory, folder: Path) -> None:
 def load(folder: Path, settings: Data, statistics: Mapping[str, Sequence[float]]) -> InMemory:
     """The data set that `save` wrote, normalised by its own mean and deviation, or by the `statistics` given.
 
-    Raises InputError where it was made with other settings.
+    Raises InputError where it was made with other settings, or is not what was written.
     """
     card = read_card(folder, settings) | dict(statistics)
-    tensors = safetensors.torch.load_file(folder / IMAGES)
-    train, test = (Images(tensors[f"{part}.pixels"], tensors[f"{part}.labels"]) for part in ("train", "test"))
+    with reading(folder / IMAGES):
+        tensors = safetensors.torch.load_file(folder / IMAGES)
+        train, test = (Images(tensors[f"{part}.pixels"], tensors[f"{part}.labels"]) for part in ("train", "test"))
+        if _digest(train.pixels, train.labels, test.pixels, test.labels) != card["sha256"]:
+            raise ValueError("not the images that card.json describes")
     return InMemory(train, test, card, settings.shift, settings.flip)

@@ -26,7 +26,7 @@ from torchvision.transforms import Compose
 
 from pipeline.base.errors import InputError
 from pipeline.base.limits import free_memory
-from pipeline.base.results import CARD, to_json, write_files
+from pipeline.base.results import CARD, reading, to_json, write_files
 from pipeline.base.settings import Data
 from pipeline.data.choosing import Choice, choose, split
 from pipeline.data.dataset import CHECKED, WHOLE, Share, describe, full_batches, read_card, shown, with_parts
@@ -117,7 +117,9 @@ def load(folder: Path, settings: Data, model_input: Mapping[str, Any], workers: 
     Raises InputError where the index was made with other settings, or the source is not as it was.
     """
     card = read_card(folder, settings, (*CHECKED, "recipe"))
-    index, parts = safetensors.numpy.load_file(folder / INDEX), find_source(settings)
+    with reading(folder / INDEX):
+        index = safetensors.numpy.load_file(folder / INDEX)
+    parts = find_source(settings)
     choices = []
     for part, source in (("train", parts.train), ("test", parts.test or parts.train)):
         rows = index[f"{part}.rows"]

@@ -48,7 +48,8 @@ while words := os.read(process.stdout.fileno(), 65536):
         pass
 sys.exit(process.wait() & 255)
 """
-# Between the two, for Ray kills every child of a worker that ends: a child's child it leaves alone.
+# Between the two, for Ray kills every child of a worker that ends, and what is in the worker's group of processes: a
+# child's child in another group it leaves alone.
 CHILD = ("sh", "-c", '"$@"; exit $?', "sh")
 
 
@@ -247,7 +248,7 @@ def _lines_of(command: Sequence[str], clone: Path, environment: Mapping[str, str
         [*CHILD, sys.executable, "-c", ATTACHED, *command],
         cwd=clone, env=own | store | {"PATH": path, "PYTHONUNBUFFERED": "1"} | dict(environment),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        pass_fds=[lock],
+        start_new_session=True, pass_fds=[lock],
     ) as process:  # fmt: skip
         assert process.stdin is not None
         assert process.stdout is not None

@@ -1,7 +1,8 @@
 """Checkpoints of unfinished work: a killed command goes on where it was when it is run again.
 
 They lie outside of DVC's outputs, which DVC deletes before a run, in a folder named after everything that decides the
-result; so work that differs in anything starts afresh. They are written whole or not at all, and removed at success.
+result; so work that differs in anything starts afresh. They are written whole or not at all, and removed at success;
+those of a stage of DVC's some time after it, since only then has DVC taken up what the stage has made.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ import copy
 import hashlib
 import io
 import json
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
-from pipeline.base.errors import asked_to_stop, first_line
-from pipeline.base.results import repository, write_files
+from pipeline.base.errors import InputError, asked_to_stop, first_line
+from pipeline.base.kept import FOLDER, begin, end
+from pipeline.base.results import repository, there, write_files
 
-FOLDER = ".ckpt"
-STATE = "state.pt"  # its digest, then what torch wrote
+STATE, BEFORE = "state.pt", "state.before.pt"  # its digest, then what torch wrote; the one before
 DIGEST_BYTES = 32
 # An epoch that ends sooner after the last checkpoint is not worth one.
 SECONDS_BETWEEN = 30.0
@@ -72,22 +72,18 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """The state where the work was broken off; None where it has not begun. Every process reads it.
 
-        A damaged one is set aside, and the work begins anew.
+        A damaged one is set aside: the work goes on from the one before, or begins anew.
         """
-        path = self._folder / STATE
-        if not path.exists():
-            return None
-        try:
-            return read_state(path)
-        except Exception as error:  # whatever a damaged file makes of the unpickler
-            self._fabric.barrier()  # every process has seen it
-            if self._fabric.is_global_zero:
-                aside = path.replace(path.with_suffix(".damaged"))
-                line = (
-                    f"warning: {path}: damaged ({first_line(error)}); set aside as {aside.name}, the work begins anew"
-                )
-                print(line, file=sys.stderr, flush=True)
-            return None
+        for path in [path for path in (self._folder / STATE, self._folder / BEFORE) if there(path)]:
+            try:
+                return read_state(path)
+            except Exception as error:  # whatever a damaged file makes of the unpickler
+                self._fabric.barrier()  # every process has seen it
+                before = path.name == STATE and there(self._folder / BEFORE)
+                instead = "the one before it is used" if before else "the work begins anew"
+                if self._fabric.is_global_zero:
+                    print(f"warning: {path}: damaged ({first_line(error)}); {_aside(path)}, {instead}", file=sys.stderr)
+        return None
 
     def keep(self, state: Mapping[str, Any]) -> None:
         """Save a state, if the last one is old enough; else have it at hand for `save_now`."""
@@ -108,11 +104,20 @@ class Checkpoint:
             torch.save(dict(state), content)
             digest = hashlib.sha256(content.getvalue()).digest()  # torch reads changed bits without a word
             try:
+                self._keep_the_last()
                 self.write(STATE, digest + content.getvalue())
             except OSError as error:
-                kept = "the one before is kept" if (self._folder / STATE).exists() else "there is none yet"
+                kept = "the one before is kept" if there(self._folder / STATE) else "there is none yet"
                 print(f"warning: no checkpoint ({why(error)}); {kept}, the work goes on", file=sys.stderr, flush=True)
         self._saved_at, self._unsaved = time.monotonic(), None
+
+    def _keep_the_last(self) -> None:
+        """Under a second name, for the day on which a disk has damaged the new one."""
+        link = self._folder / f"{BEFORE}.new"
+        with suppress(OSError):  # there is none, or a disk that knows no links
+            link.unlink(missing_ok=True)
+            link.hardlink_to(self._folder / STATE)
+            link.replace(self._folder / BEFORE)
 
     def write(self, name: str, content: bytes) -> Path:
         """Put a file beside the checkpoint, as the first process does; returns its place."""
@@ -127,14 +132,24 @@ def resumable(fabric: Fabric, settings: Mapping[str, Any], inputs: Sequence[Path
     folder = repository() / FOLDER / checkpoint_name(settings, inputs)
     with alone(fabric, folder):
         checkpoint = Checkpoint(folder, fabric)
+        if fabric.is_global_zero:
+            begin(folder)
         try:
             yield checkpoint
             if fabric.is_global_zero:
-                shutil.rmtree(folder, ignore_errors=True)
+                end(folder)
         except BaseException as error:
-            if asked_to_stop(error):
+            if asked_to_stop(error) or not isinstance(error, InputError):
                 checkpoint.save_now()
             raise
+
+
+def _aside(path: Path) -> str:
+    """Put a file aside that is not to be read again; in words."""
+    try:
+        return f"set aside as {path.replace(path.with_suffix('.damaged')).name}"
+    except OSError as error:
+        return f"it cannot be set aside ({error.strerror})"
 
 
 @contextmanager

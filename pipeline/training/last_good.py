@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from pipeline.base.results import repository
+from pipeline.training.checkpoint import why
 from pipeline.training.device import summed, unwrapped
 from pipeline.training.work import Work
 
@@ -38,9 +38,13 @@ class LastGood:
         self._state = state if finite else self._state
         return finite
 
-    def write(self) -> Path:
-        """Write what was kept beside the checkpoint, by the first process; returns the file, as seen from the clone."""
-        return self._work.checkpoint.write(FILE, safetensors.torch.save(self._state)).relative_to(repository())
+    def write(self) -> str:
+        """Write what was kept beside the checkpoint, by the first process; says which file of the clone that is."""
+        try:
+            path = self._work.checkpoint.write(FILE, safetensors.torch.save(self._state))
+        except OSError as error:
+            return f"cannot be kept ({why(error)})"
+        return f"is kept, for model.checkpoint: {path.relative_to(repository())}"
 
 
 def _plain_state(model: nn.Module, names: frozenset[str]) -> dict[str, Tensor]:

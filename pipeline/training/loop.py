@@ -116,7 +116,7 @@ def _advice(work: Work, plan: Plan, good: LastGood) -> str:
     tries = [f"a smaller learning rate ({plan.rate_key})"]
     tries += ["a smaller finetune.clip_norm"] if plan.clip_norm < math.inf else []
     tries += ["hardware.precision = 32-true"] if work.settings.hardware.precision != "32-true" else []
-    return f"try {', '.join(tries)}; the network before this epoch is kept, for model.checkpoint: {good.write()}"
+    return f"try {', '.join(tries)}; the network before this epoch {good.write()}"
 
 
 def _log(work: Work, plan: Plan, number: int, row: Row) -> None:

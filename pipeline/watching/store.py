@@ -65,8 +65,8 @@ class Logged:
 class Store:
     """MLflow at the place that the environment names.
 
-    patience: seconds that a call may take, or to wait for a lock. in_all: whether, where the store is a server, all
-    calls together may take no longer, besides a share of a long training.
+    patience: seconds that a call may take, or to wait for a lock. in_all: whether all calls together may take no
+    longer, besides a share of a long training.
     """
 
     def __init__(self, patience: float, in_all: bool) -> None:
@@ -161,9 +161,9 @@ class Store:
         return self.call("get_experiment_by_name", name)
 
     def _left(self) -> float:
-        if not (self.place.is_server and self._in_all):
+        if not self._in_all:
             return self._patience
-        return self._patience + SHARE * (time.monotonic() - self._since) - self._spent
+        return min(self._patience, self._patience + SHARE * (time.monotonic() - self._since) - self._spent)
 
     def _open(self) -> MlflowClient:
         """A client, once it is known that there is something to write to; a new database is set up."""

@@ -27,6 +27,7 @@ from pipeline.watching.writer import this_writer
 
 ARTIFACTS = {".csv", ".json", ".md", ".tex", ".png", ".svg", ".html"}
 LIVE_AFTER = 120.0  # seconds of work
+PROMPT = 0.5  # seconds in which a store has failed at once
 METRICS_AT_ONCE = 1000  # MLflow's limit per call
 
 Steps = Sequence[tuple[int, Mapping[str, Any]]]
@@ -83,7 +84,8 @@ class LiveRun:
         self._guarded(lambda store: store.call("set_terminated", self._run_id, "FAILED"))
 
     def _guarded(self, work: Callable[[Store], None]) -> None:
-        if self._failed or time.monotonic() < self._opens_at:
+        began = time.monotonic()
+        if self._failed or began < self._opens_at:
             return
         try:
             if self._store is None:
@@ -96,7 +98,8 @@ class LiveRun:
             line = f"{first_line(error)}; {self._label.stage} goes on, stage `track` logs it later"
             print(f"warning: not logged to MLflow: {line}", file=sys.stderr, flush=True)
             self._failed = True
-            if self._store is not None and self._run_id:
+            # Of a store that is slow to fail nothing more is asked, which would take as long again.
+            if self._store is not None and self._run_id and time.monotonic() - began < PROMPT:
                 with suppress(StoreError):  # where this fails too, the last stage says it, once this process has gone
                     self._store.call("set_terminated", self._run_id, "FAILED")
 

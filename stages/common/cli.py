@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.base.errors import InputError, lack_of_memory
+from pipeline.base.errors import InputError, lack_of_memory, lost_part
 from pipeline.base.settings import parse_yaml
-from stages.common.stopping import Stopped, stoppable
+from stages.common.log import lenient
+from stages.common.stopping import Stopped, stoppable, wait_for_first
 
 Changes = Annotated[list[str], typer.Option("--set", help="key=value instead of the one in params.yaml; repeatable.")]
 Stage = Annotated[
@@ -60,14 +60,15 @@ def run(stage: Callable[..., None]) -> None:
             with stoppable():
                 stage(*arguments, **options)
         except Stopped as stopped:
-            typer.echo(str(stopped), err=True)
+            if not wait_for_first():
+                typer.echo(str(stopped), err=True)
             raise typer.Exit(stopped.exit_code) from None
         except InputError as error:
             message = str(error)
         except OSError as error:
             message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         except (MemoryError, RuntimeError) as error:
-            message = lack_of_memory(error)
+            message = lack_of_memory(error) or lost_part(error)
             if not message:
                 raise
         else:
@@ -78,9 +79,7 @@ def run(stage: Callable[..., None]) -> None:
     if sys.argv[1:] == ["--version"]:
         typer.echo(f"weight-fixing {importlib.import_module('wfn').__version__}")  # brings torch along
         return
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names of files may be no text
-            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = lenient(sys.stdout), lenient(sys.stderr)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(help=stage.__doc__)(guarded)
     app()

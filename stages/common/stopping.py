@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -16,22 +16,26 @@ import psutil
 
 from pipeline.base.errors import asked_to_stop
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C, a request to end, and the end of the terminal, where that is not ignored (nohup).
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 LOOKS_EVERY = 1.0  # seconds
+KEEPS_WITHIN = 30.0  # seconds in which a process that is told to stop has kept what is finished
 BEGINNERS = {"dvc", "stages.repro"}  # programs
 
 
 class Stopped(BaseException):
-    """A signal that asks this process to end; raised where the work is. Its message is the line that says so."""
+    """A signal that asks this process to end; raised where the work is. As a text, the line that says so."""
 
     def __init__(self, number: int) -> None:
-        name = signal.Signals(number).name
-        super().__init__(f"stopped by {name}: the same command goes on from what is finished")
+        super().__init__(number)
         self.exit_code = 128 + number
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.args[0]).name}: the same command goes on from what is finished"
 
 
 def stop_while_importing() -> None:
-    """From now until the work begins, have Ctrl-C and SIGTERM end `python -m stages.NAME` in one line.
+    """From now until the work begins, have a signal end `python -m stages.NAME` in one line.
 
     A program of another kind that imports a stage goes on as it wants to.
     """
@@ -44,15 +48,17 @@ def stop_while_importing() -> None:
 
 def _stop_at_once(number: int, _: FrameType | None) -> None:
     stopped = Stopped(number)
-    os.write(2, f"{stopped}\n".encode())
+    with suppress(OSError):  # nobody reads it any more
+        os.write(2, f"{stopped}\n".encode())
     os._exit(stopped.exit_code)
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM raise Stopped, once; a signal that is ignored stays so, as in a shell's background.
+    """Inside, a signal raises Stopped, once; one that is ignored stays so, as in a shell's background.
 
-    Processes that the work has forked, which inherit this, end without a word.
+    Processes that the work has forked, which inherit this, end without a word. After the work, in the moments in which
+    Python ends, a program of its own is not to be stopped: it would say that there is something to go on with.
     """
     before, own = {number: signal.getsignal(number) for number in SIGNALS}, os.getpid()
 
@@ -75,17 +81,42 @@ def stoppable() -> Iterator[None]:
         raise stopped from None
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if handler is _stop_at_once else handler)
+
+
+def wait_for_first() -> bool:
+    """Whether this is a further process of a stage; such a one stays until the first has ended, which may take seconds.
+
+    Lightning, which has begun it, kills all the others once one has ended with an exit code, and so the first one while
+    it keeps what is finished.
+    """
+    if first := _first_of_several():
+        psutil.wait_procs([first], timeout=KEEPS_WITHIN)
+    return _is_further()
+
+
+def _is_further() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") != "0"
+
+
+def _first_of_several() -> psutil.Process | None:
+    """The first process of a stage of several; None in that itself, and where none of them has begun the others."""
+    if not _is_further():
+        return None
+    parent = psutil.Process().parent()
+    try:
+        return parent if parent and any(word.startswith("stages.") for word in parent.cmdline()[:3]) else None
+    except psutil.Error:
+        return None
 
 
 def stop_with_dvc() -> None:
-    """Stop this process soon after the `dvc` that started it has ended: killed, it leaves its stages working on.
+    """Stop this process soon after who started it has ended: killed, it leaves its stages working on.
 
-    Or the `make repro` of that `dvc`.
+    That is the `dvc` of a stage, the `make repro` of that `dvc`, and of a stage of several processes the first one.
     """
-    if "DVC_STAGE" not in os.environ:
-        return
-    above = [each for each in psutil.Process().parents() if _begins_stages(each)]
+    above = [each for each in psutil.Process().parents() if _begins_stages(each)] if "DVC_STAGE" in os.environ else []
+    above += [first] if (first := _first_of_several()) else []
     if above:
         threading.Thread(target=_stop_after, args=(above,), daemon=True).start()
 
@@ -101,6 +132,8 @@ def _stop_after(others: Sequence[psutil.Process]) -> None:
     while all(map(_works, others)):
         time.sleep(LOOKS_EVERY)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(KEEPS_WITHIN)
+    os._exit(128 + signal.SIGTERM)  # waits for a process that has gone, where no signal reaches Python
 
 
 def _works(process: psutil.Process) -> bool:

@@ -36,12 +36,15 @@ def find_pictures(places: Iterable[Path]) -> list[Path]:
         if not place.is_dir():
             if not place.exists():
                 raise PictureError(f"{place}: no such file or folder")
+            if not place.is_file():
+                raise PictureError(f"{place}: a pipe or a device, and no file")
             found.append(place)
             continue
         inside = [
             path for path in sorted(place.rglob("*")) if not any(map(is_left_behind, path.relative_to(place).parts))
         ]
-        pictures = [path for path in inside if path.suffix.lower() in endings() or _is_picture(path)]
+        files = [path for path in inside if path.is_file()]
+        pictures = [path for path in files if path.suffix.lower() in endings() or _is_picture(path)]
         if not pictures:
             raise PictureError(f"{place}: a folder without pictures")
         found += pictures
@@ -50,7 +53,7 @@ def find_pictures(places: Iterable[Path]) -> list[Path]:
 
 def _is_picture(path: Path) -> bool:
     """Whether a file without an ending is one."""
-    if path.suffix or not path.is_file():
+    if path.suffix:
         return False
     try:
         with open_picture(path):

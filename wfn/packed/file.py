@@ -137,7 +137,10 @@ def reading(source: Source) -> Iterator[Reader]:
     """
     source = local(source)
     if isinstance(source, str | os.PathLike):
-        with Path(source).open("rb") as file, _naming(os.fspath(source)):
+        path = Path(source)
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise PackedError(f"{os.fspath(source)}: is a pipe or a device, and no file")
+        with path.open("rb") as file, _naming(os.fspath(source)):
             yield Reader(file)
     else:
         with _naming(getattr(source, "name", "the file")):

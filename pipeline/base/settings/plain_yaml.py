@@ -51,11 +51,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: not a file; a file of settings is needed")
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise InputError(f"{path}: {size:,} bytes; allowed for settings: at most {LARGEST:,}")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; a file of settings is needed") from error
-    if len(content) > LARGEST:
-        raise InputError(f"{path}: {len(content):,} bytes; allowed for settings: at most {LARGEST:,}")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

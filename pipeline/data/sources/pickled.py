@@ -32,6 +32,8 @@ def unpickle(path: Path) -> dict[Any, Any]:
 
     Raises pickle.UnpicklingError that says in one line what is wrong, OSError for a file that cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise pickle.UnpicklingError("is a folder, a pipe or a device, and no file")
     file = _Whole(path.read_bytes())
     if not file.getbuffer():
         raise pickle.UnpicklingError("Ran out of input")

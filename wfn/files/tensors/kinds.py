@@ -12,6 +12,7 @@ from wfn.plain_json import parse_json
 SAFETENSORS, TORCH, OLD_TORCH, PACKED = "safetensors", "torch", "old torch", "packed"
 
 HEAD = 512  # bytes that tell
+LISTS = 1 << 24  # characters; no list of the parts of a file has more
 # A pickle of the number with which torch's files of before version 1.6 begin.
 OLD_TORCH_START = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
 BEGINNINGS = (
@@ -50,6 +51,8 @@ def what_is(path: Path) -> str:
     """
     if path.is_dir():
         return "a folder"
+    if path.exists() and not path.is_file():
+        return "a pipe or a device, and no file"
     with path.open("rb") as file:
         head = file.read(HEAD)
     if not head:
@@ -102,7 +105,8 @@ def _text(path: Path, head: bytes) -> str | None:
     if "/annex/objects/" in text:
         return "a git-annex pointer in place of the file; git annex get fetches that"
     if text.startswith(("{", "[")):
-        parts = "weight_map" in path.read_text(errors="replace")
+        with path.open(errors="replace") as file:
+            parts = "weight_map" in file.read(LISTS)
         return "a list of the parts of a file, in JSON; name one file that holds all" if parts else _JSON
     return "a text"
 
