@@ -18,9 +18,9 @@ from pipeline.base.settings.reading import PARAMS_FILE
 from pipeline.packing.names import packed_name
 from pipeline.paper.cost import cost, images_of
 from pipeline.paper.document import document, said
-from pipeline.paper.plan import NETWORKS, Files, Plan, classes_of, experiment, plan
-from pipeline.paper.progress import Network, finished
-from pipeline.paper.workshop import OWN, furnish, make, place_of, settings_in
+from pipeline.paper.plan import NETWORKS, Files, Plan, check_weights, classes_of, experiment, plan
+from pipeline.paper.progress import Network, finished, with_baselines
+from pipeline.paper.workshop import FOLDER, OWN, furnish, make, place_of, settings_in
 from pipeline.report.document import PAGE
 from stages.common import folders
 from stages.common.cli import run
@@ -49,6 +49,7 @@ def paper(
     take_turn(CLONE, lambda line: print(line, file=sys.stderr, flush=True))
     for each in _found(asked):
         print(said(each), flush=True)
+    failed = []
     for number, (network, own) in enumerate(files.items(), 1):
         place = place_of(asked, network)
         print(f"paper: {network}, {number} of {len(files)}, in {place}", flush=True)
@@ -57,8 +58,9 @@ def paper(
             code = make(place, CLONE)
         finally:
             _write_page(asked)
-        if code:
-            raise InputError(f"{network}: failed, as said above; the same command goes on from what is finished")
+        failed += [network] if code else []  # what it met need not be in the next one's way
+    if failed:
+        raise InputError(f"{', '.join(failed)}: failed, as said above; the same command goes on from what is finished")
 
 
 def _experiments(asked: Plan, imagenet: Path | None) -> dict[str, Files]:
@@ -71,6 +73,8 @@ def _experiments(asked: Plan, imagenet: Path | None) -> dict[str, Files]:
     wrong = dict.fromkeys(problem for each in settings.values() for problem in obstacles(each, []))
     if wrong:
         raise InputError(together([each.replace("model.name", "NETWORKS", 1) for each in wrong]))
+    if any(each.model.pretrained for each in settings.values()):
+        check_weights(root, classes)
     works = {network: _work(asked, network, each) for network, each in settings.items()}
     parameters = [_parameters(each.for_classes(len(classes))) for each in settings.values()]
     for line in cost(asked, works, images_of(root, classes, asked.mini), parameters):
@@ -91,8 +95,11 @@ def _parameters(settings: Settings) -> int:
 
 
 def _found(asked: Plan) -> list[Network]:
-    """What is there of every network so far."""
-    return [_network(place_of(asked, name), name) for name in asked.networks]
+    """What is there of every network so far: of those that are asked for, and of others that were before."""
+    found = {name: _network(place_of(asked, name), name) for name in asked.networks}
+    before = [each.name for each in sorted((FOLDER / asked.images).glob("*")) if each.name not in found]
+    others = [network for network in (_network(place_of(asked, name), name) for name in before) if network.runs]
+    return sorted([*found.values(), *others], key=lambda each: (each.name not in NETWORKS, each.name))
 
 
 def _network(place: Path, name: str) -> Network:
@@ -108,12 +115,13 @@ def _network(place: Path, name: str) -> Network:
         )
         for each in wanted
     }
-    made = {stage: run for stage, run in runs.items() if run is not None}
+    made = with_baselines({stage: run for stage, run in runs.items() if run is not None})
     page = place / REPORTS / settings.profile / PAGE
-    missing = tuple(stage for stage, run in runs.items() if run is None)
+    missing = tuple(stage for stage in runs if stage not in made)
     card = place / RUNS / settings.profile / DATA / CARD
-    images = read_json(card)["test"]["images"] if card.exists() else 0
-    return Network(name, settings, made, missing, page if page.exists() and not missing else None, images)
+    images = {part: read_json(card)[part]["images"] if card.exists() else 0 for part in ("test", "train")}
+    page_of_all = page if page.exists() and not missing else None
+    return Network(name, settings, made, missing, page_of_all, images["test"], images["train"])
 
 
 def _write_page(asked: Plan) -> None:

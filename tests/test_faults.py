@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 from clones import edited
 
-from benchmarks.faults import determinism, disks, kills, signals, stores
+from benchmarks.faults import damaged, determinism, disks, kills, signals, stores
 from benchmarks.faults.finding import Bench
 from benchmarks.faults.project import STAGES, dvc_at_work, fresh, fresh_and_live
 from pipeline.base.results import TIMING
@@ -59,6 +59,16 @@ def test_a_server_that_is_down_and_a_damaged_database(bench):
         stores.in_state(clone, down, stores.NO_HELP[down], expected, lasts),
         stores.in_state(clone, text, stores.MENDED[text], expected, lasts, mended=True),
     ]
+    assert [fault for finding in findings for fault in finding.faults] == []
+
+
+def test_damaged_files(bench):
+    """A checkpoint, a network that `explore` has kept, and a file of the fixed network."""
+    clone = fresh(bench, "damaged")
+    edited(clone / "pipeline/training/checkpoint.py", "SECONDS_BETWEEN = 30.0", "SECONDS_BETWEEN = 0.0")
+    twice = Bench(bench.folder, seed=0, tries=2)
+    findings = [damaged.kept(clone, bench, "pretrain"), damaged.kept(clone, twice, "explore")]
+    findings.append(damaged.results(clone, bench))
     assert [fault for finding in findings for fault in finding.faults] == []
 
 

@@ -29,10 +29,10 @@ from pipeline.ahead.forecast import Places
 from pipeline.base.errors import InputError
 from pipeline.base.settings.plain_yaml import read_yaml
 from pipeline.paper.cost import cost, images_of
-from pipeline.paper.document import document
-from pipeline.paper.plan import DELTAS, NETWORKS, Files, classes_of, experiment, plan
-from pipeline.paper.progress import Network, finished
-from pipeline.paper.tables import claims_of, table_1, table_2
+from pipeline.paper.document import document, said
+from pipeline.paper.plan import DELTAS, NETWORKS, Files, check_weights, classes_of, experiment, plan
+from pipeline.paper.progress import Network, finished, with_baselines
+from pipeline.paper.tables import claims_of, made_with, table_1, table_2
 from pipeline.paper.workshop import furnish, settings_in
 from pipeline.report.overview import start_page
 from stages.common import folders
@@ -130,6 +130,17 @@ def test_folders_that_are_not_imagenet(imagenet, tmp_path):
     assert images_of(imagenet, CLASSES, 3) == 60
 
 
+def test_given_weights_need_their_classes():
+    thousand = [f"n{number:08}" for number in range(1000)]
+    check_weights(Path("/data"), thousand)
+    for classes, says in (
+        (thousand[:20], "20 classes, with others; allowed for networks with given weights"),
+        ([*thousand[:999], "tench"], "1,000 classes, with tench, which is no WordNet id; allowed"),
+    ):
+        with pytest.raises(InputError, match=f"^IMAGENET = /data: {re.escape(says)}"):
+            check_weights(Path("/data"), classes)
+
+
 def test_what_it_costs_by_hand(given, tmp_path):
     asked = plan(",".join(NETWORKS), None, "1")
     works = {}
@@ -183,13 +194,13 @@ def test_ours_beside_the_published(networks):
     table = table_1(networks, PUBLISHED)
     row = row_of(table, model="resnet18", setting="delta 0.01")
     assert (row["top1"], row["published_top1"]) == (69.5, 69.7)
-    assert row["difference"] == pytest.approx(-0.2)
+    assert row["top1_difference"] == pytest.approx(-0.2)
     assert (row["unique_as_published"], row["published_unique"]) == (141, 164)
     assert (row["entropy_as_published"], row["published_entropy"]) == (3.9, 3.01)
     pending = row_of(table, model="resnet18", setting="delta 0.0075")
-    assert {str(pending[name]) for name in ("top1", "difference", "unique_as_published")} == {"not measured yet"}
+    assert {str(pending[name]) for name in ("top1", "top1_difference", "unique_as_published")} == {"not measured yet"}
     other = row_of(table, model="resnet18", method="APoT", setting="4 bit")
-    assert {str(other[name]) for name in ("runs", "top1", "difference")} == {"not measured here"}
+    assert {str(other[name]) for name in ("runs", "top1", "top1_difference")} == {"not measured here"}
     assert other["published_top1"] == 70.74
     assert str(row_of(table, model="resnet50", method="APoT", setting="3 bit")["published_entropy"]) == "not published"
     assert set(table.loc[table["model"] == "resnet50", "top1"].map(str)) == {"not measured yet", "not measured here"}
@@ -204,6 +215,27 @@ def test_against_apot_in_full(networks):
     apot = row_of(table, model="resnet18", method="APoT")
     assert (str(apot["top1"]), apot["published_unique"], apot["published_entropy"]) == ("not measured yet", 9237, 5.77)
     assert "not verified" in apot["source"]
+
+
+def test_of_other_weights_nothing_was_published(networks):
+    other = dataclasses.replace(networks[0], name="resnet18.a1_in1k")
+    assert {str(each) for each in table_1([other], PUBLISHED)["published_top1"]} == {"not published"}
+
+
+def test_what_is_no_imagenet_is_said(networks):
+    """Where not all of its images are there, and nobody has asked for fewer."""
+    whole, part = (dataclasses.replace(networks[0], train_images=count) for count in (1_281_167, 34_745))
+    assert said(whole) == said(networks[0]) == "resnet18 has 3 of 5 results"
+    assert said(part).endswith(", of 34,745 training and 50,000 test images, and not of all of ImageNet's")
+    (row,) = made_with([part, networks[1]]).to_dict("records")
+    assert (row["Training images"], row["alpha"], row["Recipe of the pictures"]) == (34_745, 0.4, "timm")
+
+
+def test_a_run_without_its_baseline_is_left_out(networks):
+    """As while a baseline is made again: there is nothing to compare it with."""
+    made = half_done(seeds=2)
+    del made["baselines@1"]
+    assert sorted(with_baselines(made)) == ["fix", "pretrain", "sweep@0.015-0.4-0"]
 
 
 def test_no_cell_is_empty(networks):
@@ -250,9 +282,9 @@ def test_a_trial_is_marked_everywhere(networks, tmp_path):
     assert own == f"<title>resnet18 ({asked.mark})</title><h1>resnet18 ({asked.mark})</h1>"
     page = html.unescape(files["index.html"].decode())
     assert f"<title>Weight fixing: the paper's tables on ImageNet ({asked.mark})</title>" in page
-    for heading in re.findall(r"<h3>(.*?)</h3>", page)[:4]:
+    for heading in re.findall(r"<h3>(.*?)</h3>", page)[:5]:
         assert asked.mark in heading
-    for name in ("table-1", "table-2", "claims", "work"):
+    for name in ("table-1", "table-2", "claims", "made-with", "work"):
         assert set(pd.read_csv(io.BytesIO(files[f"{name}.csv"]))["Images a class"]) == {10}
         assert "| Images a class |" in files[f"{name}.md"].decode()
 
@@ -301,9 +333,10 @@ def test_code_that_changes_puts_results_away(given, tmp_path):
     work = experiment(given, plan("resnet18", None, "1"), "resnet18", Path("/data"))
     furnish(place, clone, work)
     assert str(clone.resolve() / ".dvc" / "cache") in (place / ".dvc" / "config").read_text()
-    result = place / "runs" / "imagenet" / "metrics.json"
-    result.parent.mkdir(parents=True)
-    result.touch()
+    result, data = (place / "runs" / "imagenet" / name / "some.json" for name in ("fix", "data"))
+    for path in (result, data):
+        path.parent.mkdir(parents=True)
+        path.touch()
     before = files_of(place)
     furnish(place, clone, work)
     assert files_of(place) == before
@@ -311,6 +344,7 @@ def test_code_that_changes_puts_results_away(given, tmp_path):
     (clone / "stages" / "a.py").unlink()
     furnish(place, clone, work)
     assert not result.exists()
+    assert data.exists()  # all of ImageNet is not decoded again for an edit of something else
     assert (place / "wfn" / "a.py").read_text() == "# two"
     assert not (place / "stages" / "a.py").exists()
 
@@ -421,6 +455,6 @@ def test_from_the_folder_to_the_page(project, imagenet):
     assert set(two["Images a class"]) == {3}
     theirs = one[one["method"] == "WFN"]
     difference = theirs["top1"].astype(float) - theirs["published_top1"]
-    assert theirs["difference"].astype(float).tolist() == pytest.approx(difference.tolist())
+    assert theirs["top1_difference"].astype(float).tolist() == pytest.approx(difference.tolist())
     assert {name: (project / name).read_bytes() for name in untouched} == untouched
     assert not list((project / ".ckpt").iterdir())

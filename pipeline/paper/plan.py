@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ DELTAS = (0.0075, 0.01, 0.015)
 MAIN = 0.01  # the paper's "no loss"; stage fix has it, stage sweep the other two
 MOST_SEEDS, MOST_IMAGES = 100, 1_000_000
 TRAIN, VAL = "train", "val"
+CLASSES, IMAGES = 1000, (1_281_167, 50_000)  # of ImageNet; for training and for testing
+WORDNET = re.compile(r"n\d{8}")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,17 @@ def classes_of(imagenet: Path | None) -> tuple[Path, list[str]]:
     if alone:
         raise InputError(f"IMAGENET = {imagenet}: only {TRAIN} or only {VAL} has {several(alone)}; allowed: {allowed}")
     return root, sorted(parts[TRAIN])
+
+
+def check_weights(root: Path, classes: Sequence[str]) -> None:
+    """Raise InputError unless given weights, whose outputs are ImageNet's classes in their order, tell these apart."""
+    other = [name for name in classes if not WORDNET.fullmatch(name)]
+    if other or len(classes) != CLASSES:
+        found = f"{several(other)}, which {'is' if len(other) == 1 else 'are'} no WordNet id" if other else "others"
+        raise InputError(
+            f"IMAGENET = {root}: {len(classes):,} classes, with {found}; allowed for networks with given weights, "
+            f"whose outputs have that order: ImageNet's {CLASSES:,} by WordNet id, as in n01440764"
+        )
 
 
 @dataclass(frozen=True)

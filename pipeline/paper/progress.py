@@ -12,6 +12,8 @@ from pipeline.base.results import Run, read_run
 from pipeline.base.settings import Settings
 from pipeline.report.results import with_size
 
+BASELINES = ("pretrain", "baselines")  # kinds of stages
+
 
 @dataclass(frozen=True)
 class Network:
@@ -19,7 +21,7 @@ class Network:
 
     settings: of the work on it; None where none was begun. made: its finished runs by their DVC stage, in the order of
     the pipeline. missing: stages whose runs are not there. page: its report, once all are there. test_images: how many
-    top-1 is measured on; 0 where no data set was prepared.
+    top-1 is measured on; train_images: how many it was trained on; 0 where no data set was prepared.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Network:
     missing: tuple[str, ...] = ()
     page: Path | None = None
     test_images: int = 0
+    train_images: int = 0
 
     @property
     def runs(self) -> Mapping[str, Run]:
@@ -41,7 +44,7 @@ class Network:
     @property
     def baselines(self) -> list[Run]:
         """One for every seed."""
-        return self.of("pretrain", "baselines")
+        return self.of(*BASELINES)
 
     @property
     def fixed(self) -> list[Run]:
@@ -52,6 +55,12 @@ class Network:
     def quantised(self) -> list[Run]:
         """By APoT, one for every seed."""
         return self.of("quantise")
+
+
+def with_baselines(made: Mapping[str, Run]) -> dict[str, Run]:
+    """Those runs whose baseline, of the same seed, is there as well; without it there is nothing to compare with."""
+    begun = {run.settings["seed"] for stage, run in made.items() if stage.partition("@")[0] in BASELINES}
+    return {stage: run for stage, run in made.items() if run.settings["seed"] in begun}
 
 
 def finished(folder: Path, packed: Path | None) -> Run | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.paper.plan import DELTAS, PROFILE, Plan, timm_name
+from pipeline.paper.plan import DELTAS, PROFILE, WEIGHTS, Plan, timm_name
 from pipeline.paper.progress import Network
 from pipeline.report.claims import APOT_BITS, claims
 from pipeline.report.comparisons import BASELINE, METHODS, compared_runs, explored_runs, over_runs
@@ -22,7 +22,7 @@ MEASURED = ("top1", "drop", *COUNTED, *AS_PUBLISHED, "megabytes")
 PUBLISHED = ("top1", "entropy", "unique")
 SPREAD = ("top1_spread", "drop_spread", "entropy_spread", "unique_spread", "megabytes_spread")
 TABLE_1 = (
-    *("model", "method", "setting", "runs", "top1", "top1_spread", "published_top1", "difference"),
+    *("model", "method", "setting", "runs", "top1", "top1_spread", "published_top1", "top1_difference"),
     *("entropy_as_published", "published_entropy", "unique_as_published", "published_unique", "source"),
 )
 TABLE_2 = (
@@ -93,8 +93,9 @@ def _setting(row: pd.Series) -> str:
 
 
 def _published(path: Path, network: Network) -> pd.DataFrame:
-    """What was published for a network on ImageNet."""
-    return published_rows(path, PROFILE, timm_name(network.name))[0]
+    """What was published for a network on ImageNet, with the weights that the paper begins with; of others nothing."""
+    name = timm_name(network.name)
+    return published_rows(path, PROFILE, name if name.endswith(f".{WEIGHTS}") else "")[0]
 
 
 def _row(table: pd.DataFrame, method: str, setting: str) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def _beside(ours: dict[str, Any], theirs: dict[str, Any], without: str) -> dict[
         **{key: ours.get(key, without) for key in ("runs", *MEASURED)},
         **{key: ours.get(key) for key in SPREAD},
         **{f"published_{key}": theirs.get(key, NOT_PUBLISHED) for key in PUBLISHED},
-        "difference": difference,
+        "top1_difference": difference,
         "source": theirs.get("source", NOT_PUBLISHED),
     }
 
@@ -143,6 +144,36 @@ def claims_of(network: Network) -> pd.DataFrame:
     found["measured"] = found["measured"].astype(object).mask(nothing, why)
     found.insert(0, "model", network.name)
     return found.infer_objects()
+
+
+def made_with(networks: Sequence[Network]) -> pd.DataFrame:
+    """What each network was made of and with; what another has otherwise is not compared with it in the tables."""
+    rows = []
+    for network in networks:
+        if network.settings is None:
+            continue
+        data, few, hardware = network.settings.data, network.settings.finetune, network.settings.hardware
+        fixing = network.settings.fixing
+        rows.append(
+            {
+                "model": network.name,
+                "Training images": network.train_images or NOT_YET,
+                "Test images": network.test_images or NOT_YET,
+                "Recipe of the pictures": data.recipe,
+                "pixels": data.pixels,
+                "Epochs a round": few.epochs,
+                "Rounds": len(fixing.fractions),
+                "Batch": few.batch_size,
+                "Rate": few.lr,
+                "Optimiser": few.optimizer,
+                "alpha": network.settings.alpha,
+                "Distance": fixing.distance,
+                "Batch-norm fixed": "yes" if fixing.fix_batch_norm else "no",
+                "Precision": hardware.precision,
+                "Devices": str(hardware.devices),
+            }
+        )
+    return pd.DataFrame(rows, dtype=object).infer_objects()
 
 
 def work(networks: Sequence[Network]) -> pd.DataFrame:

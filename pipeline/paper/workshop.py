@@ -24,7 +24,8 @@ from pipeline.paper.plan import PROFILE, Files, Plan
 FOLDER = Path(".paper")
 FOLDERS = ("wfn", "pipeline", "stages", "profiles", "paper")
 GRAPH = (Path("dvc.yaml"), Path(".dvcignore"))
-RESULTS = ("runs", "packed", "home", "reports")
+RESULTS = ("packed", "home", "reports")
+DATA = "data"  # in runs/PROFILE
 OWN = PROFILES / f"{PROFILE}.yaml"
 CONFIG = """[core]
     analytics = false
@@ -55,14 +56,16 @@ def furnish(place: Path, clone: Path, files: Files) -> None:
     """Bring code and settings of the clone there.
 
     Where that changes anything, results that lie there are put away: DVC gets those that still hold out of its cache.
+    Not the data set, which it would not: it is made again where DVC finds it out of date.
     """
     own = {OWN: files.profile, PARAMS_FILE: files.params}
     texts = {name: yaml.safe_dump(dict(values), sort_keys=False).encode() for name, values in own.items()}
     there = _code(place) | {name: _content(place / name) for name in texts}
     if there != _code(clone) | texts:
         (place / PARAMS_FILE).unlink(missing_ok=True)  # comes back last: broken off, this begins anew
-        for folder in (*RESULTS, *FOLDERS):
-            shutil.rmtree(place / folder, ignore_errors=True)
+        results = [each for each in place.glob("runs/*/*") if each.name != DATA]
+        for path in [*results, *(place / folder for folder in (*RESULTS, *FOLDERS))]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         for folder in FOLDERS:  # with what Python has compiled, which goes by the files' times
             shutil.copytree(clone / folder, place / folder)
         for name in GRAPH:

@@ -110,7 +110,7 @@ def claims(
     deltas = sorted(compared.loc[(compared["method"] == "WFN") & (compared["alpha"] == alpha), "delta"])
     fine, coarse = deltas[0], deltas[-1]
     apot = f"APoT, {APOT_BITS} bits"
-    own_network = settings.model.name.partition(".")[0] == CLAIMED_FOR
+    own_network = settings.model.name.removesuffix(".tv_in1k") == CLAIMED_FOR
     fewer, lower = (FEWER, LOWER) if own_network else (1, 1)
     more, less = (f"{FEWER} times f", f"{LOWER} times l") if own_network else ("F", "L")
     late = f"after {LATE:.0%} are fixed"

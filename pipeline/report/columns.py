@@ -76,6 +76,7 @@ COLUMNS = {
     "published_top1": Column("Published top-1, %", "{:.2f}", "By the source."),
     "published_drop": Column("Published change, points", "{:+z.2f}", "Top-1 less that of the published float network."),
     "difference": Column("Difference, points", "{:+z.2f}", "Measured change less the published."),
+    "top1_difference": Column("Difference, points", "{:+z.2f}", "Top-1 measured here less the published."),
     "published_entropy": Column("Published entropy, bits", "{:.2f}", "By the source.", exact="{:.4f}"),
     "published_unique": Column("Published unique", "{:,.0f}", "By the source."),
     "parameter": Column("Parameter", "{}", "By its name in the network."),

@@ -19,7 +19,7 @@ class Table:
 
     first: its columns that are always in sight, in this order; a switch shows the rest. All of them without any.
     compared: by row, whether it takes part where the best of a column is marked. links: addresses that the rows' names
-    lead to.
+    lead to; empty where one leads nowhere.
     """
 
     frame: pd.DataFrame
@@ -103,7 +103,7 @@ def to_html(table: Table) -> str:
             text, value = html.escape(cells[name].iloc[place]), frame[name].iloc[place]
             by = f' data-value="{"" if pd.isna(value) else value}"' if _is_numeric(frame[name]) else ""
             inside = f"<strong>{text}</strong>" if marked[name][place] else text
-            if table.links and name == names[0]:
+            if table.links and table.links[place] and name == names[0]:
                 inside = f'<a href="{html.escape(table.links[place])}">{inside}</a>'
             tag, end = ('th scope="row"', "th") if name == names[0] else ("td", "td")
             row.append(f"<{tag}{classes[name]}{by}>{inside}</{end}>")
