@@ -12,7 +12,7 @@ from typer import Option
 
 from pipeline.ahead.forecast import expected_seconds
 from pipeline.ahead.side_by_side import Stages, at_once, finds_accelerator, out_of_date, width
-from pipeline.ahead.turn import take_turn
+from pipeline.ahead.turn import check_lock, take_turn
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Settings, load_settings
 from stages.check import check
@@ -28,6 +28,7 @@ def repro(
 ) -> None:
     """Make the results that the settings name, once nothing else does in this clone; `--home`: to take home."""
     take_turn(Path(), lambda line: print(line, file=sys.stderr, flush=True))
+    check_lock(Path())
     if home:
         own(pictures, model)
     check(home)

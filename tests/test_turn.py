@@ -12,7 +12,8 @@ import psutil
 import pytest
 from clones import ROOT
 
-from pipeline.ahead.turn import LOCK
+from pipeline.ahead.turn import LOCK, check_lock
+from pipeline.base.errors import InputError
 
 # Takes its turn and then, as `make repro` becomes `dvc repro`, becomes another program.
 MAKE = """
@@ -111,6 +112,25 @@ def killed():
 def test_what_a_killed_dvc_left_is_cleared_away(tmp_path, content):
     """DVC ends at an rwlock that it was killed while writing; process 1 has the number of a `dvc` that is no more."""
     cleared(tmp_path, content)
+
+
+STAGE = "schema: '2.0'\nstages:\n  data:\n    cmd: python -m stages.data\n"
+LISTED = f"{STAGE}    deps:\n    - path: a\n      hash: md5\n      md5: 0a0b\n      size: 3\n"
+
+
+@pytest.mark.parametrize("content", [None, LISTED, STAGE])
+def test_a_dvc_lock_that_dvc_can_read_stays(tmp_path, content):
+    """One that is cut short between two stages is one of fewer: DVC has the rest in its cache."""
+    if content is not None:
+        (tmp_path / "dvc.lock").write_text(content)
+    check_lock(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", LISTED[:-6], STAGE[:-25], "\0" * 4096, "[]", "a: b"])
+def test_a_dvc_lock_that_was_not_written_to_its_end_is_named(tmp_path, content):
+    (tmp_path / "dvc.lock").write_text(content)
+    with pytest.raises(InputError, match=r"dvc\.lock: damaged, .*; `git restore dvc\.lock`"):
+        check_lock(tmp_path)
 
 
 def test_a_killed_dvc_that_nobody_has_asked_for_is_at_work_no_more(tmp_path):

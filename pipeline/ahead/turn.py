@@ -12,6 +12,9 @@ from itertools import dropwhile
 from pathlib import Path
 
 import psutil
+import yaml
+
+from pipeline.base.errors import InputError
 
 LOCK = Path(".dvc", "tmp", "repro.lock")
 RWLOCK = Path(".dvc", "tmp", "rwlock")  # JSON: which process of DVC reads or writes which files
@@ -56,6 +59,25 @@ def drop_broken_rwlock(clone: Path) -> bool:
         path.unlink()
         return True
     return False
+
+
+def check_lock(clone: Path) -> None:
+    """Raise InputError where DVC's list of what was made is not whole, as a `dvc` that is killed at it leaves it.
+
+    DVC writes it in its place. What it has made, it still knows.
+    """
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
+    path = clone / "dvc.lock"
+    try:
+        if path.exists():
+            COMPILED_LOCKFILE_SCHEMA(yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    except (yaml.YAMLError, Invalid):
+        raise InputError(
+            f"{path}: damaged, as by a dvc that was killed while it wrote it; `git restore dvc.lock`, and the same "
+            "command again: what was made since then comes from DVC's cache"
+        ) from None
 
 
 def _drop_rwlock_of_the_dead(clone: Path) -> None:

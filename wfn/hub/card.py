@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ def card(repository: str, contents: Contents, metadata: Mapping[str, Any], licen
     head["tags"] = [*(["image-classification", "timm"] if network else []), "weight-fixing"]
     rows = {
         "network": network.get("timm", "tensors only"),
-        **{SAID.get(key, key): _cell(value) for key, value in {**contents.metadata, **metadata}.items()},
+        **{SAID.get(key, _cell(key)): _cell(value) for key, value in {**contents.metadata, **metadata}.items()},
         "values": f"{len(contents.codebook):,} for {int(contents.usage.sum()):,} weights",
         "entropy": f"{contents.entropy:.3f} bits a weight",
         "size": f"{contents.bytes:,} bytes, {contents.unpacked_bytes:,} unpacked",
@@ -64,7 +65,7 @@ def _use(repository: str, contents: Contents, weights: bool) -> str:
 
 def _cell(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return " ".join(text.replace("|", "\\|").split())
+    return html.escape(" ".join(text.replace("|", "\\|").split()), quote=False)
 
 
 def timm_config(network: Mapping[str, Any]) -> dict[str, Any]:
