@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Option
 
 from pipeline.base.errors import InputError
-from pipeline.base.results import EXAMPLES, WRITING, writable, write_files
+from pipeline.base.results import CARD, EXAMPLES, WRITING, writable, write_files
 from pipeline.base.settings import load_settings
 from pipeline.data import memory, streaming
 from pipeline.data.examples import find_examples, sheet
@@ -31,7 +31,7 @@ def data(
         write_files(path.parent, {path.name: sheet(images, names)})
         print(path)
         return
-    out = writable(out or RUNS / settings.profile / DATA)
+    own, out = out is None, writable(out or RUNS / settings.profile / DATA)
     if settings.data.storage == "memory":
         dataset = memory.prepare(settings.data, settings.seed)
         memory.save(dataset, out)
@@ -41,10 +41,10 @@ def data(
         streaming.save(index, card, out)
         kept = streaming.INDEX
     # DVC leaves the folder as it was (dvc.yaml: persist), with what a run that was killed or other settings left there.
-    for left in [out / name for name in (memory.IMAGES, streaming.INDEX) if name != kept]:
-        left.unlink(missing_ok=True)
-    for half in out.glob(f"{WRITING}*"):
-        shutil.rmtree(half, ignore_errors=True)
+    # In a folder that a person names, other files are theirs.
+    names = ["*"] if own else [memory.IMAGES, streaming.INDEX, f"{WRITING}*"]
+    for path in [path for name in names for path in out.glob(name) if path.name not in (CARD, kept)]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     train, test = (card[part]["images"] for part in ("train", "test"))
     print(f"data: {settings.data.name}, {train} training and {test} test images -> {out}")
 

@@ -384,6 +384,13 @@ def test_of_several_runs_those_that_are_done_are_kept(fabric, repository, tmp_pa
     assert list((repository / ".ckpt").iterdir()) == []
 
 
+def test_no_runs_at_all_are_a_folder_without_any(fabric, repository, tmp_path):
+    """As of settings that ask for none."""
+    with several_runs(fabric, tmp_path / "made" / "out", {}, []):
+        pass
+    assert list((tmp_path / "made" / "out").iterdir()) == []
+
+
 def write_run_of_others(out):
     (out / "old").mkdir(parents=True)
     (out / "old" / "metrics.json").touch()

@@ -140,6 +140,7 @@ def _check_only_runs(out: Path) -> None:
 
 def _copy(kept: Path, beside: Path) -> None:
     """Every run that has been kept, without room for it where the disk is the same."""
+    beside.mkdir(parents=True, exist_ok=True)
     for run in [path for path in kept.glob("*") if path.is_dir() and not path.name.startswith(".")]:
         if not (beside / run.name).exists():  # one that could not be kept
             shutil.copytree(run, beside / run.name, copy_function=_link_or_copy)
@@ -153,7 +154,6 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def _replace(out: Path, new: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
     old = out.with_name(f".{out.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if out.exists():
