@@ -25,6 +25,7 @@ from benchmarks.faults.project import (
     not_as_made,
     outputs,
     undisturbed,
+    unfinished,
     work,
 )
 from tests.clones import clean_environment, run_in
@@ -56,7 +57,7 @@ def kept(clone: Path, bench: Bench, stage: str) -> Finding:
         fault = not_as_made(done, made, out)
         if not fault and f"{path.parent if pattern == NETWORKS else path}: damaged" not in done.stderr:
             fault = f"nothing is said of it: {last_line(done)}"
-        if not fault and (left := [each.name for each in (clone / ".ckpt").glob("*") if each.suffix != ".lock"]):
+        if not fault and (left := [each for each in unfinished(clone) if not each.endswith(".lock")]):
             fault = f"left over: {left[0]}"
         faults += [f"{path.name}, {how}: {fault}"] if fault else []
     return Finding(f"what `{stage}` has kept is damaged", bench.tries, faults, "named and set aside; the same bytes")

@@ -31,10 +31,7 @@ Victim = Literal["stage", "dvc", "terminal"]  # of a terminal: Ctrl-C to `dvc` a
 
 def run(bench: Bench) -> Iterator[Finding]:
     """Every stage at so many moments, and `dvc` at as many in all; two clones at a time."""
-    project.finished(bench)
-    with ThreadPoolExecutor(2) as pool:
-        for findings in pool.map(lambda stage: of_stage(bench, stage), STAGES):
-            yield from findings
+    yield from project.by_stage(bench, of_stage)
 
 
 def of_stage(bench: Bench, stage: str) -> list[Finding]:
@@ -155,5 +152,4 @@ def _changed(clone: Path, stage: str, before: dict[str, str], tidy: set[str]) ->
 def _untracked(clone: Path) -> set[str]:
     """What git does not know or ignores, and unfinished work."""
     listed = run_in(clone, "git status --short --untracked-files=all").stdout.splitlines()
-    kept = [str(path.relative_to(clone)) for path in (clone / ".ckpt").glob("*")]
-    return {line for line in [*listed, *kept] if not line.endswith((" dvc.lock", ".lock"))}
+    return {line for line in [*listed, *project.unfinished(clone)] if not line.endswith((" dvc.lock", ".lock"))}

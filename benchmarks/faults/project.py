@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +20,8 @@ import psutil
 import yaml
 from filelock import FileLock
 
-from benchmarks.faults.finding import Bench
+from benchmarks.faults.finding import Bench, Finding
+from pipeline.base.kept import DONE
 from tests.clones import (
     clean_environment,
     copy_clone,
@@ -68,6 +70,19 @@ def fresh_and_live(bench: Bench, name: str) -> Path:
     clone = fresh(bench, name)
     edited(clone / "pipeline/watching/tracking.py", "LIVE_AFTER = 120.0", "LIVE_AFTER = 0.0")
     return clone
+
+
+def by_stage(bench: Bench, of_stage: Callable[[Bench, str], list[Finding]]) -> Iterator[Finding]:
+    """What every stage has come to, two clones at a time."""
+    finished(bench)
+    with ThreadPoolExecutor(2) as pool:
+        for findings in pool.map(lambda stage: of_stage(bench, stage), STAGES):
+            yield from findings
+
+
+def unfinished(clone: Path) -> list[str]:
+    """What is kept of work that has not ended well; that of the rest stays until DVC has recorded it."""
+    return sorted(path.name for path in (clone / ".ckpt").glob("*") if not (path / DONE).exists())
 
 
 def forget(clone: Path, stage: str) -> None:

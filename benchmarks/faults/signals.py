@@ -12,7 +12,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,6 @@ from benchmarks.faults import kills, project
 from benchmarks.faults.finding import Bench, Finding
 from benchmarks.faults.project import (
     ENVIRONMENT,
-    STAGES,
     command,
     contents,
     differences,
@@ -41,10 +39,7 @@ EPOCH = re.compile(r"epoch \d+/\d+.*: loss")
 
 def run(bench: Bench) -> Iterator[Finding]:
     """Every stage: a third of the tries each for SIGINT, SIGTERM, and Ctrl-C at its `dvc`; two clones at a time."""
-    project.finished(bench)
-    with ThreadPoolExecutor(2) as pool:
-        for findings in pool.map(lambda stage: of_stage(bench, stage), STAGES):
-            yield from findings
+    yield from project.by_stage(bench, of_stage)
 
 
 def of_stage(bench: Bench, stage: str) -> list[Finding]:

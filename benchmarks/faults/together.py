@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.faults.finding import Bench, Finding
-from benchmarks.faults.project import ENVIRONMENT, contents, differences, finished, fresh_and_live, logged
+from benchmarks.faults.project import ENVIRONMENT, contents, differences, finished, fresh_and_live, logged, unfinished
 from tests.clones import clean_environment, edited, run_in
 
 TITLE = "Several commands at once"
@@ -114,7 +114,7 @@ def _faults(clone: Path, commands: list[tuple[int, str]], expected: dict[str, st
             yield f"ended with {code}: {' / '.join(said.strip().splitlines()[-4:])}"
     yield from _differences(clone, expected)
     yield from _logged(clone)
-    if left := sorted(each.name for each in (clone / ".ckpt").glob("*")):
+    if left := unfinished(clone):
         yield f"left in .ckpt: {', '.join(left)}"
 
 

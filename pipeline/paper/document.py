@@ -44,7 +44,7 @@ NOTES = {
     "claims": "Of what is there so far. A verdict needs runs with several seeds (SEEDS=3): of a single run none is "
     "made. Settings that the two tables do not need are not run, so some claims are not measured here.",
     "made-with": "The authors' recipe is another one (docs/method.md, section 8; the head of profiles/imagenet.yaml). "
-    "ImageNet has 1,281,167 training and 50,000 validation pictures.",
+    f"ImageNet has {IMAGES[0]:,} training and {IMAGES[1]:,} validation pictures.",
     "work": "Each is a stage of dvc.yaml, made in a folder of its own.",
 }
 
