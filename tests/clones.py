@@ -55,8 +55,8 @@ def write_tiny_profile(clone: Path) -> None:
     params.write_text(small.replace("    - 0.015\n", "    - 0.01\n"))
 
 
-def make_clone(folder: Path) -> None:
-    """A clone of the working tree, with the small profile committed and this environment as its own."""
+def make_clone(folder: Path, small: bool = True) -> None:
+    """A clone of the working tree with this environment as its own, committed; small: with the small profile."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     changed = subprocess.run(
         ["git", "ls-files", "--modified", "--others", "--exclude-standard", "--deduplicate"],
@@ -66,12 +66,13 @@ def make_clone(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, folder / name)
-    write_tiny_profile(folder)
+    if small:
+        write_tiny_profile(folder)
     (folder / ".venv").symlink_to(Path(sys.prefix))
     subprocess.run(["git", "config", "user.name", "test"], cwd=folder, check=True)
     subprocess.run(["git", "config", "user.email", "test@example.invalid"], cwd=folder, check=True)
     subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
-    subprocess.run(["git", "commit", "--quiet", "--message", "small profile"], cwd=folder, check=True)
+    subprocess.run(["git", "commit", "--quiet", "--allow-empty", "--message", "as it is here"], cwd=folder, check=True)
 
 
 def copy_clone(source: Path, folder: Path) -> None:

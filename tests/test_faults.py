@@ -91,6 +91,18 @@ def test_the_same_seed(bench):
     assert (clone / "params.yaml").read_text() == (other / "params.yaml").read_text()
 
 
+def test_the_same_seed_by_dvc(bench):
+    """By `dvc repro`, as of the default profile; what the third one has made with two threads is said."""
+    clones = [fresh(bench, name) for name in ("here", "élsewhere", "two threads")]
+    finding = determinism.of_profile(*clones)
+    assert (finding.tried, finding.faults) == (1, [])
+    files = {str(path.relative_to(clones[0])) for place in determinism.MADE for path in (clones[0] / place).rglob("*")}
+    assert {"runs/mnist5k/fix/model.safetensors", "home/mnist5k/network.wfn"} <= files
+    assert "files; with 2 threads in place of 1" in finding.note
+    threads = [json.loads((each / "runs/mnist5k/fix" / TIMING).read_text())["machine"]["threads"] for each in clones]
+    assert threads == [1, 1, 2]
+
+
 def test_every_stage_that_trains_is_tried():
     assert set(determinism.TRAINING) == set(disks.KEEPING) <= set(STAGES)
 

@@ -16,7 +16,7 @@ from readme import COMMANDS, ELSEWHERE, README
 from pipeline.base.settings import load_settings
 from pipeline.report.formats import to_markdown
 
-CLAIMS = ["claim", "measured", "measured_spread", "interval", "least", "unit", "verdict"]
+CLAIMS = ["claim", "source", "measured", "measured_spread", "interval", "least", "unit", "verdict", "made_by"]
 QUANTISED = [
     *("method", "bits", "delta", "alpha", "runs", "top1", "top1_spread", "drop", "drop_spread"),
     *("entropy", "entropy_spread", "unique", "unique_spread", "index_entropy", "index_entropy_spread"),

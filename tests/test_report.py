@@ -177,6 +177,18 @@ def test_a_published_figure_has_the_digits_of_its_source():
     assert formats.texts(frame)["published_entropy"].tolist() == ["3.01", "4.1508", "3.5530", "4.00", "unknown", ""]
 
 
+def test_a_figure_of_many_digits_is_a_whole_number():
+    frame = pd.DataFrame(
+        {"measured": [0.05274, 48.78, 1737.17, -12345.6], "measured_spread": [0.006, 0.64, 104.08, 2e6]}
+    )
+    assert formats.texts(frame)["measured"].tolist() == [
+        "0.0527 ± 0.006",
+        "48.8 ± 0.64",
+        "1,737 ± 104",
+        "-12,346 ± 2,000,000",
+    ]
+
+
 def test_published_tables_have_all_digits(files):
     text = files["published-elsewhere.md"].decode()
     assert "| WFN | imagenet | resnet18 | delta 0.01 | 69.70 | 3.01 | 164 |" in text

@@ -20,6 +20,8 @@ class Column(NamedTuple):
     def text(self, value: Any) -> str:
         """A figure of this column."""
         rounded = self.form.format(value)
+        if not isinstance(value, str) and "e+" in rounded:  # more digits before the point than the form shows
+            return f"{value:,.0f}"
         return self.exact.format(value) if self.exact and float(rounded) != value else rounded
 
 

@@ -20,6 +20,8 @@ METHODS = {
     "uniform": "Uniform (LSQ)",
     "kmeans_layer": "k-means per layer",
     "kmeans_network": "k-means, whole network",
+    "coreml_palettize": "Palettes (coremltools)",
+    "coreml_dkm": "DKM (coremltools)",
 }
 BASELINE = "Baseline"  # a method
 # Changes that ablations make to `fixing`, in words.

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline.base.results import SETTINGS, read_json, reading
 from pipeline.report.claims import tally
+from pipeline.report.columns import column
 from pipeline.report.comparisons import row_at
 from pipeline.report.document import PAGE
 from pipeline.report.formats import Table, glossary
@@ -108,5 +109,5 @@ def _side_by_side(reports: list[Report]) -> pd.DataFrame:
 
 
 def _said(claim: pd.Series) -> str:
-    figure = "" if pd.isna(claim["measured"]) else f" ({claim['measured']:.3g} {claim['unit']})"
+    figure = "" if pd.isna(claim["measured"]) else f" ({column('measured').text(claim['measured'])} {claim['unit']})"
     return f"{claim['verdict']}{figure}"
