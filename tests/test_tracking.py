@@ -16,7 +16,7 @@ from pipeline.base.errors import InputError
 from pipeline.base.results import run_key
 from pipeline.watching.completing import Result, complete
 from pipeline.watching.labels import Label
-from pipeline.watching.store import KEY, WRITER, Store
+from pipeline.watching.store import HEARD, KEY, WRITER, Store
 from pipeline.watching.tracking import LiveRun, live_run
 from pipeline.watching.writer import is_gone, this_writer
 from stages.ui import run_or_list
@@ -173,13 +173,22 @@ def test_a_run_whose_process_is_gone_is_not_open_for_ever(ready):
     (opened,) = runs(ready)
     assert log(run) == 1
     assert client(ready).get_run(opened.info.run_id).info.status == "RUNNING"  # this process lives
-    assert not is_gone(opened.data.tags[WRITER])
+    assert not is_gone(opened.data.tags[WRITER], 0.0)
+    assert abs(int(opened.data.tags[HEARD]) - time.time()) < 60
+    now, week = int(time.time()), 7 * 24 * 3600
     with subprocess.Popen(["true"]) as ended:
         host = this_writer().partition(" ")[0]
-    for writer, expected in ((f"{host} {ended.pid} 1", "KILLED"), ("elsewhere 1 1", "RUNNING")):
-        number = client(ready).create_run(opened.info.experiment_id, tags={WRITER: writer}).info.run_id
+    for writer, began, heard, expected in [
+        (f"{host} {ended.pid} 1", now, now, "KILLED"),
+        ("elsewhere 1 1", now - 2 * week, now - week + 600, "RUNNING"),
+        ("elsewhere 1 1", now - 2 * week, now - week - 600, "KILLED"),
+        ("elsewhere 1 1", now - week + 600, None, "RUNNING"),
+        ("elsewhere 1 1", now - week - 600, None, "KILLED"),  # killed before its first word
+    ]:
+        tags = {WRITER: writer} | ({} if heard is None else {HEARD: str(heard)})
+        number = client(ready).create_run(opened.info.experiment_id, began * 1000, tags).info.run_id
         assert log(run) == 0
-        assert client(ready).get_run(number).info.status == expected
+        assert client(ready).get_run(number).info.status == expected, (writer, began, heard)
 
 
 def test_nothing_stays_of_a_last_stage_that_was_killed(ready):
@@ -194,7 +203,7 @@ def test_nothing_stays_of_a_last_stage_that_was_killed(ready):
 def test_a_process_number_that_came_again_is_another_process():
     host, number, began = this_writer().split(" ")
     assert int(number) == os.getpid()
-    assert is_gone(f"{host} {number} {began}1")
+    assert is_gone(f"{host} {number} {began}1", time.time())
 
 
 def test_doubles_of_another_day_are_cleaned_up(ready):

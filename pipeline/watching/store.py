@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
-# Tags: what identifies a result, the digest of its packed file, who logs it, and that its work was over by then.
-KEY, PACKED, WRITER, AFTERWARDS = "wfn.key", "wfn.packed", "wfn.writer", "wfn.afterwards"
+# Tags: what identifies a result, the digest of its packed file, who logs it, when they last did (Unix time), and that
+# its work was over by then.
+KEY, PACKED, WRITER, HEARD, AFTERWARDS = "wfn.key", "wfn.packed", "wfn.writer", "wfn.heard", "wfn.afterwards"
 NOTE = "mlflow.note.content"  # shown as the description of a run
 TRAINING, COMPLETING = 4.0, 60.0  # seconds that a training, or the last stage, waits for a store or a lock
 SHARE = 0.01  # of the time of a long training
@@ -60,6 +61,12 @@ class Logged:
     def key(self) -> str:
         """What identifies its result; empty for a run that is not ours, or not complete."""
         return self.tags.get(KEY, "") if self.status == "FINISHED" else ""
+
+    @property
+    def heard(self) -> float:
+        """When its writer last logged anything, seconds since 1970."""
+        said = self.tags.get(HEARD, "")
+        return float(said) if said.isdecimal() else self.started / 1000
 
 
 class Store:
@@ -241,11 +248,11 @@ def _logged(run: MlflowRun) -> Logged:
 def _read(database: Path) -> Iterator[Logged]:
     query = (
         "select run_uuid, status, start_time, artifact_uri, tags.key, tags.value from runs join tags using (run_uuid) "
-        "where lifecycle_stage = 'active' and tags.key in (?, ?, ?, ?, ?)"
+        "where lifecycle_stage = 'active' and tags.key in (?, ?, ?, ?, ?, ?)"
     )
     rows: dict[tuple[str, str, int, str], dict[str, str]] = {}
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-        for *run, tag, value in connection.execute(query, (KEY, PACKED, WRITER, AFTERWARDS, NOTE)):
+        for *run, tag, value in connection.execute(query, (KEY, PACKED, WRITER, HEARD, AFTERWARDS, NOTE)):
             rows.setdefault(tuple(run), {})[tag] = value
     for (run_id, status, started, files), tags in rows.items():
         yield Logged(run_id, status, started or 0, files or "", tags)

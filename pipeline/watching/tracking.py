@@ -22,7 +22,7 @@ from pipeline.base.results import Run, repository, run_key
 from pipeline.watching.database import StoreError
 from pipeline.watching.labels import Label
 from pipeline.watching.shown import CURVES, numbers, parameters
-from pipeline.watching.store import AFTERWARDS, KEY, TRAINING, WRITER, Logged, Store
+from pipeline.watching.store import AFTERWARDS, HEARD, KEY, TRAINING, WRITER, Logged, Store
 from pipeline.watching.writer import this_writer
 
 ARTIFACTS = {".csv", ".json", ".md", ".tex", ".png", ".svg", ".html"}
@@ -191,14 +191,15 @@ def delete_doubles(store: Store, runs: Iterable[Logged]) -> None:
 
 
 def _log_metrics(store: Store, run_id: str, values: Iterable[tuple[str, Any, int]]) -> None:
-    """Those of the named values that are finite numbers, each at its step."""
-    from mlflow.entities import Metric
+    """Those of the named values that are finite numbers, each at its step; and that the writer is at work."""
+    from mlflow.entities import Metric, RunTag
 
     now = int(time.time() * 1000)
+    heard = [RunTag(HEARD, str(now // 1000))]
     numbers = [(key, float(value), step) for key, value, step in values if isinstance(value, int | float)]
     metrics = [Metric(key, value, now, step) for key, value, step in numbers if math.isfinite(value)]
     for first in range(0, len(metrics), METRICS_AT_ONCE):
-        store.call("log_batch", run_id, metrics=metrics[first : first + METRICS_AT_ONCE])
+        store.call("log_batch", run_id, metrics=metrics[first : first + METRICS_AT_ONCE], tags=heard)
 
 
 def _tags(label: Label) -> dict[str, str]:
