@@ -1,6 +1,7 @@
 """Not a stage: the paper's tables on ImageNet (`make paper`), each network made by `make repro` in its own folder."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +17,9 @@ from pipeline.base.settings import Settings
 from pipeline.base.settings.plain_yaml import read_yaml
 from pipeline.base.settings.reading import PARAMS_FILE
 from pipeline.packing.names import packed_name
-from pipeline.paper.cost import cost, images_of
+from pipeline.paper.cost import Work, cost, images_of, timed_before
 from pipeline.paper.document import document, said
+from pipeline.paper.pace import pictures_of, try_out
 from pipeline.paper.plan import NETWORKS, Files, Plan, check_weights, classes_of, experiment, plan
 from pipeline.paper.progress import Network, finished, with_baselines
 from pipeline.paper.workshop import FOLDER, OWN, furnish, make, place_of, settings_in
@@ -75,17 +77,22 @@ def _experiments(asked: Plan, imagenet: Path | None) -> dict[str, Files]:
         raise InputError(together([each.replace("model.name", "NETWORKS", 1) for each in wrong]))
     if any(each.model.pretrained for each in settings.values()):
         check_weights(root, classes)
-    works = {network: _work(asked, network, each) for network, each in settings.items()}
-    parameters = [_parameters(each.for_classes(len(classes))) for each in settings.values()]
-    for line in cost(asked, works, images_of(root, classes, asked.mini), parameters):
+    pictures = pictures_of(root, classes)
+    works = {
+        network: _work(each, place_of(asked, network), len(classes), pictures) for network, each in settings.items()
+    }
+    for line in cost(asked, works, images_of(root, classes, asked.mini)):
         print(line, flush=True)
     return files
 
 
-def _work(asked: Plan, network: str, settings: Settings) -> tuple[Settings, list[str], Places]:
-    place, profile = place_of(asked, network), settings.profile
-    stages = [each.stage for each in folders.all_runs(settings)]
-    return settings, stages, Places(OWN, place / RUNS / profile, place / REPORTS / profile)
+def _work(settings: Settings, place: Path, classes: int, pictures: Sequence[Path]) -> Work:
+    stages, whole = [each.stage for each in folders.all_runs(settings)], settings.for_classes(classes)
+    places = Places(OWN, place / RUNS / settings.profile, place / REPORTS / settings.profile)
+    if timed_before(settings, stages, places):
+        return Work(settings, stages, places, _parameters(whole))
+    print(f"paper: trying how fast {settings.model.name} is trained here", file=sys.stderr, flush=True)
+    return Work(settings, stages, places, _parameters(whole), try_out(whole, pictures))
 
 
 def _parameters(settings: Settings) -> int:

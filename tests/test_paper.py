@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,11 @@ from report_runs import PUBLISHED, fixing, run
 
 from pipeline.ahead.forecast import Places
 from pipeline.base.errors import InputError
+from pipeline.base.settings import Hardware
 from pipeline.base.settings.plain_yaml import read_yaml
-from pipeline.paper.cost import cost, images_of
+from pipeline.paper.cost import Work, cost, images_of, timed_before
 from pipeline.paper.document import document, said
+from pipeline.paper.pace import Pace, Trial, pictures_of, try_out
 from pipeline.paper.plan import DELTAS, NETWORKS, Files, check_weights, classes_of, experiment, plan
 from pipeline.paper.progress import Network, finished, with_baselines
 from pipeline.paper.tables import claims_of, made_with, table_1, table_2
@@ -144,18 +147,58 @@ def test_given_weights_need_their_classes():
 def test_what_it_costs_by_hand(given, tmp_path):
     asked = plan(",".join(NETWORKS), None, "1")
     works = {}
-    for network in NETWORKS:
+    parameters = [11_700_000, 21_800_000, 25_600_000]
+    trials = [Trial(0.0025, "tried"), Trial(None, "not tried (out of memory)"), None]
+    for network, count, trial in zip(NETWORKS, parameters, trials, strict=True):
         settings = experiment(given, asked, network, Path("/data")).settings("here")
         stages = [made.stage for made in folders.all_runs(settings)]
-        works[network] = settings, stages, Places(ROOT / "profiles" / "imagenet.yaml", tmp_path, tmp_path)
-    said = "\n".join(cost(asked, works, 1_281_167, [11_700_000, 21_800_000, 25_600_000]))
+        places = Places(ROOT / "profiles" / "imagenet.yaml", tmp_path, tmp_path)
+        assert not timed_before(settings, stages, places)
+        works[network] = Work(settings, stages, places, count, trial)
+    said = "\n".join(cost(asked, works, 1_281_167))
     # Three deltas and APoT in nine rounds of three epochs each; the weights of the baselines are taken as they are.
     assert "in all 15 results, at most 324 epochs of 1,281,167 training images" in said
     assert "results take about 2.4 GB" in said
     assert "a checkpoint about 512.0 MB" in said
-    assert said.count("no timing of such a run here") == 3
+    # 108 epochs of 1,281,167 images in 2.5 ms each are 345,915 s.
+    assert "\ntried, at least 4 days of training; fixing, measuring, a look at every picture come on top\n" in said
+    assert "\nnot tried (out of memory)\n" in said
+    assert said.count("no timing of such a run here") == 1
     assert "no claim is decided" in said
-    assert cost(plan("resnet18", "10", "3"), works, 10, [1, 1, 1])[-1] == "10 images a class: not ImageNet's accuracy"
+    assert cost(plan("resnet18", "10", "3"), works, 10)[-1] == "10 images a class: not ImageNet's accuracy"
+
+
+def test_a_pace_by_hand(monkeypatch):
+    """On a CPU the cores read before they train; a GPU waits for whichever is slower, all processes at once."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    four = Hardware.model_validate(
+        {"accelerator": "auto", "precision": "32-true", "devices": 2, "nodes": 1, "threads": "auto", "accumulate": 1,
+         "channels_last": True, "workers": 4, "compile": False}
+    )  # fmt: skip
+    assert Pace(step=0.004, reading=0.008).an_image(four, on_cpu=False) == pytest.approx(0.002)
+    assert Pace(step=0.004, reading=0.032).an_image(four, on_cpu=False) == pytest.approx(0.004)
+    assert Pace(step=0.004, reading=0.032).an_image(four, on_cpu=True) == pytest.approx(0.006)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert Pace(step=0.004, reading=0.032).an_image(four, on_cpu=False) == pytest.approx(0.016)
+
+
+def test_a_trial_of_a_network(given, imagenet, tmp_path):
+    """Its pictures are those of the folder; what it meets is said, and stops nothing."""
+    pictures = pictures_of(imagenet, CLASSES)
+    assert {path.parent for path in pictures} == {imagenet / "train" / name for name in CLASSES}
+    small = Files(given.params, deepcopy(dict(given.profile)))
+    small.profile["data"]["pixels"] = 32
+    settings = experiment(small, plan("resnet18", None, "1"), "resnet18", imagenet).settings("here").for_classes(20)
+    tried = try_out(settings, pictures)
+    assert 0 < tried.seconds < 60
+    assert re.fullmatch(
+        r"resnet18.tv_in1k: an image takes \S+ ms to train on \(cpu\) and \S+ ms to read, .*", tried.said
+    )
+    damaged = tmp_path / "damaged.JPEG"
+    damaged.write_bytes(b"no picture")
+    assert try_out(settings, [damaged]) == (
+        None, f"resnet18.tv_in1k: not tried (PIL.UnidentifiedImageError: cannot identify image file '{damaged}')"
+    )  # fmt: skip
 
 
 # The tables and the page, of runs whose figures can be checked by hand
@@ -420,6 +463,10 @@ def test_from_the_folder_to_the_page(project, imagenet):
     said, code = break_off(project, environment, r"apot, 4 bits: epoch 1/2", signal.SIGINT)
     assert code == 130, said
     assert "in all 10 results, at most 34 epochs of 60 training images" in said
+    assert (
+        len(re.findall(r"^resnet\d\d.tv_in1k: an image takes .* a second, at least .* of training", said, re.MULTILINE))
+        == 2
+    )
     assert "resnet18 is not measured yet" in said
     assert said.endswith("stopped by SIGINT: the same command goes on from what is finished\n")
     one, two = tables(project)

@@ -58,19 +58,24 @@ def of_stage(bench: Bench, stage: str) -> list[Finding]:
         if kept := sum(each.went_on for each in ends):
             note += f", {kept} went on from a finished epoch"
         found.append(Finding(f"{number.name} to `{stage}`", tries, faults, note))
-    clone = _clone(bench, stage)
+    name = _name(stage)
+    clone = fresh(bench, name)  # another pace of checkpoints would be other code, and all stages stale
     lasts, faults = kills.durations(clone, stage)["dvc"], []
     for moment in [choices.uniform(0, lasts) for _ in range(tries)]:
         end = kills.killed(clone, stage, moment, "terminal")
         if end.fault:
             faults.append(f"at {moment:.2f} s: {end.fault}")
-            clone = _clone(bench, stage)
+            clone = fresh(bench, name)
     found.append(Finding(f"Ctrl-C at the `dvc` that runs `{stage}`", tries, faults, f"within {lasts:.1f} s"))
     return found
 
 
+def _name(stage: str) -> str:
+    return f"signals-{stage.partition('@')[0]}"
+
+
 def _clone(bench: Bench, stage: str) -> Path:
-    clone = fresh(bench, f"signals-{stage.partition('@')[0]}")
+    clone = fresh(bench, _name(stage))
     path = clone / "pipeline/training/checkpoint.py"
     path.write_text(path.read_text().replace("SECONDS_BETWEEN = 0.0", "SECONDS_BETWEEN = 30.0"))
     return clone
