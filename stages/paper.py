@@ -22,7 +22,7 @@ from pipeline.paper.document import document, said
 from pipeline.paper.pace import pictures_of, try_out
 from pipeline.paper.plan import NETWORKS, Files, Plan, check_weights, classes_of, experiment, plan
 from pipeline.paper.progress import Network, finished, with_baselines
-from pipeline.paper.workshop import FOLDER, OWN, furnish, make, place_of, settings_in
+from pipeline.paper.workshop import FOLDER, OWN, furnish, lend_data, make, place_of, settings_in
 from pipeline.report.document import PAGE
 from stages.common import folders
 from stages.common.cli import run
@@ -56,6 +56,7 @@ def paper(
         place = place_of(asked, network)
         print(f"paper: {network}, {number} of {len(files)}, in {place}", flush=True)
         furnish(place, CLONE, own)
+        lend_data(place, (place_of(asked, other) for other in files if other != network))
         try:
             code = make(place, CLONE)
         finally:

@@ -10,7 +10,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
@@ -25,7 +27,9 @@ FOLDER = Path(".paper")
 FOLDERS = ("wfn", "pipeline", "stages", "profiles", "paper")
 GRAPH = (Path("dvc.yaml"), Path(".dvcignore"))
 RESULTS = ("packed", "home", "reports")
-DATA = "data"  # in runs/PROFILE
+DATA = "data"  # a stage, and a folder of runs/PROFILE
+DATA_SET = Path("runs") / PROFILE / DATA
+LOCK = Path("dvc.lock")
 OWN = PROFILES / f"{PROFILE}.yaml"
 CONFIG = """[core]
     analytics = false
@@ -74,6 +78,32 @@ def furnish(place: Path, clone: Path, files: Files) -> None:
             write_files((place / name).parent, {name.name: content})
     cache = subprocess.run(["dvc", "cache", "dir"], cwd=clone, check=True, capture_output=True, text=True).stdout
     write_files(place / ".dvc", {"config": CONFIG.format(cache=cache.strip()).encode()})
+
+
+def lend_data(place: Path, others: Iterable[Path]) -> None:
+    """Give a place that has no data set yet that of another one, with what DVC has recorded of it there.
+
+    It is the same for all networks, and took a look at every picture; where it would be another one, DVC makes it anew.
+    """
+    mine = _recorded(place)
+    for other in others:
+        theirs = _recorded(other)
+        if DATA in mine or DATA not in theirs or not (other / DATA_SET).is_dir():
+            continue
+        shutil.rmtree(place / DATA_SET, ignore_errors=True)
+        shutil.copytree(other / DATA_SET, place / DATA_SET)
+        mine |= {DATA: theirs[DATA]}
+        lock = yaml.safe_dump({"schema": "2.0", "stages": mine}, sort_keys=False)
+        write_files(place, {LOCK.name: lock.encode()})
+
+
+def _recorded(place: Path) -> dict[str, Any]:
+    """What DVC has recorded of every stage; nothing where its file is not there, or not whole."""
+    try:
+        found = yaml.safe_load((place / LOCK).read_bytes())
+    except (FileNotFoundError, yaml.YAMLError):
+        return {}
+    return dict(found.get("stages") or {}) if isinstance(found, dict) else {}
 
 
 def _code(clone: Path) -> dict[Path, bytes | None]:
