@@ -7,6 +7,7 @@ from torch import nn
 from pipeline.base.errors import InputError
 from pipeline.fixing.rounds import fix_network
 from pipeline.fixing.summary import centres_table, describe
+from pipeline.training import machine
 from pipeline.training.device import launch
 from wfn import delta_schedule
 from wfn.method import fixer
@@ -62,6 +63,25 @@ def test_a_network_of_few_values(settings, dataset, changes):
     norms = [module.weight for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     few = len(torch.cat(norms).unique()) <= len(set(weights.tolist()))
     assert few == settings.fixing.fix_batch_norm or not trains
+
+
+@pytest.mark.parametrize(
+    ("told", "emulated"),
+    [
+        ("model name: x\nflags\t\t: fpu avx2 avx512bw\n", True),
+        ("model name: x\nflags\t\t: fpu avx512bw avx512_bf16\n", False),
+        ("Features\t: fp asimd bf16 i8mm\n", False),
+        ("Features\t: fp asimd\n", True),
+        ("", False),  # nothing is known
+    ],
+)
+def test_bf16_that_is_emulated_is_said(settings, tmp_path, monkeypatch, capfd, told, emulated):
+    monkeypatch.setattr(machine, "PROCESSORS", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(told)
+    for precision, said in (("bf16-mixed", emulated), ("32-true", False)):
+        launch(changed(settings, hardware__precision=precision).hardware, seed=0)
+        warned = "warning: hardware.precision = 'bf16-mixed': this processor has no instructions for it"
+        assert (warned in capfd.readouterr().err) == said
 
 
 def test_weights_fixed_in_a_round_stay_through_the_next_training(settings, dataset, monkeypatch):

@@ -6,6 +6,7 @@ for batch-norm, whose statistics each process takes from its own share).
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import cast
 
@@ -22,6 +23,7 @@ from pipeline.base.settings import Hardware
 from pipeline.data.dataset import Share
 from pipeline.data.images import Images
 from pipeline.training.allocator import keep_freed_memory
+from pipeline.training.machine import emulates_bf16
 
 
 def seed_torch(fabric: Fabric, seed: int) -> None:
@@ -68,6 +70,9 @@ def launch(hardware: Hardware, seed: int, threads: int | None = None) -> Fabric:
         raise InputError(f"{asked}: {fabric.world_size} processes were started; allowed: devices x nodes")
     if fabric.device.type == "cpu":
         keep_freed_memory()
+        if hardware.precision == "bf16-mixed" and fabric.is_global_zero and emulates_bf16():
+            line = "no instructions for it, so it is emulated, and slower than 32-true"
+            print(f"warning: hardware.precision = 'bf16-mixed': this processor has {line}", file=sys.stderr, flush=True)
         if threads is not None:
             torch.set_num_threads(threads)
     seed_torch(fabric, seed)

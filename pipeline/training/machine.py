@@ -11,6 +11,7 @@ import torch
 from torch.backends.cpu import get_cpu_capability
 
 PROCESSORS = Path("/proc/cpuinfo")  # of Linux
+BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def machine(device: torch.device) -> dict[str, str | int]:
@@ -28,6 +29,15 @@ def machine(device: torch.device) -> dict[str, str | int]:
 
 def processor() -> str:
     """The processor's name, or that of its kind, and the widest instructions of it that torch uses."""
-    told = PROCESSORS.read_text(errors="replace") if PROCESSORS.exists() else ""
-    found = re.search(r"^model name\s*:\s*(.+?)\s*$", told, re.MULTILINE)  # not on every arm64
+    found = re.search(r"^model name\s*:\s*(.+?)\s*$", _told(), re.MULTILINE)  # not on every arm64
     return f"{found[1] if found else platform.machine()}, {get_cpu_capability()}"
+
+
+def emulates_bf16() -> bool:
+    """Whether the processor has no instructions for bfloat16; False where the system does not say."""
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", _told(), re.MULTILINE)  # of x86, of arm64
+    return flags is not None and not BF16 & set(flags[1].split())
+
+
+def _told() -> str:
+    return PROCESSORS.read_text(errors="replace") if PROCESSORS.exists() else ""
