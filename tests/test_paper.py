@@ -310,7 +310,7 @@ def test_the_page_of_what_is_there_so_far(networks):
     assert "resnet18 has 3 of 5 results; resnet50 is not measured yet." in page
     assert "-0.30 to -0.20 points" in page
     assert "class:" not in page.replace("class: <", "")
-    assert {"table-1.csv", "table-1.md", "table-2.csv", "claims.csv", "work.csv"} <= files.keys()
+    assert {"table-1.csv", "table-1.md", "table-1.tex", "table-2.csv", "claims.csv", "work.csv"} <= files.keys()
     assert "Images a class" not in files["table-1.csv"].decode()
     assert "resnet50,WFN,delta 0.01,not measured yet" in files["table-1.csv"].decode()
 
@@ -330,6 +330,7 @@ def test_a_trial_is_marked_everywhere(networks, tmp_path):
     for name in ("table-1", "table-2", "claims", "made-with", "work"):
         assert set(pd.read_csv(io.BytesIO(files[f"{name}.csv"]))["Images a class"]) == {10}
         assert "| Images a class |" in files[f"{name}.md"].decode()
+        assert "& Images a class " in files[f"{name}.tex"].decode()
 
 
 def test_the_start_page_stands_beside_it(networks, tmp_path):

@@ -15,7 +15,7 @@ from pipeline.paper.progress import Network
 from pipeline.paper.tables import NOT_YET, WFN, claims_of, made_with, marked, table_1, table_2, work
 from pipeline.report.claims import Tally, tally
 from pipeline.report.document import PAGE
-from pipeline.report.formats import Table, glossary, to_markdown
+from pipeline.report.formats import Table, glossary, to_latex, to_markdown
 from pipeline.report.page import Card, Chapter, Glossary, Listing, Section, page
 from pipeline.report.published_tables import footnoted
 
@@ -50,7 +50,7 @@ NOTES = {
 
 
 def document(plan: Plan, networks: Sequence[Network], published: Path, commit: str) -> dict[str, bytes]:
-    """Every file, name -> content: the page, its tables as CSV and Markdown, and the page of every finished network."""
+    """Every file, name -> content: the page, its tables in every form, and the page of every finished network."""
     frames = {
         "table-1": table_1(networks, published),
         "table-2": table_2(networks, published),
@@ -62,7 +62,8 @@ def document(plan: Plan, networks: Sequence[Network], published: Path, commit: s
     files = {f"{each.name}.html": _own_page(each.page, plan) for each in networks if each.page is not None}
     files[PAGE] = _page(plan, networks, frames, commit).encode()
     for name, frame in frames.items():
-        files[f"{name}.csv"], files[f"{name}.md"] = to_csv(frame), to_markdown(frame).encode()
+        files |= {f"{name}.csv": to_csv(frame), f"{name}.md": to_markdown(frame).encode()}
+        files |= {f"{name}.tex": to_latex(frame).encode()}
     return files
 
 
@@ -91,10 +92,6 @@ def _page(plan: Plan, networks: Sequence[Network], frames: dict[str, pd.DataFram
         ],
         f"../{PAGE}",
     )
-
-
-def _code(commit: str) -> Section:
-    return Section("Code", "This page's commit.", Listing(commit))
 
 
 def _with_mark(heading: str, plan: Plan) -> str:
