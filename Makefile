@@ -1,5 +1,5 @@
 # `make home` makes one network to take home, `make repro` reproduces the results, `make paper` the paper's tables on
-# ImageNet, `make check` checks the code in a minute, `make test` the pipeline as well, `make test-all` all of it. Each sets
+# ImageNet, `make check` checks the code in a minute or two, `make test` the pipeline as well, `make test-all` all of it. Each sets
 # up what it needs.
 
 UV_VERSION := 0.13.9

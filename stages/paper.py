@@ -1,7 +1,7 @@
 """Not a stage: the paper's tables on ImageNet (`make paper`), each network made by `make repro` in its own folder."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from pipeline.base.settings import Settings
 from pipeline.base.settings.plain_yaml import read_yaml
 from pipeline.base.settings.reading import PARAMS_FILE
 from pipeline.packing.names import packed_name
-from pipeline.paper.cost import Work, cost, images_of, timed_before
+from pipeline.paper.cost import Work, cost, images_of, last_change, timed_before
 from pipeline.paper.document import document, said
 from pipeline.paper.pace import pictures_of, try_out
 from pipeline.paper.plan import NETWORKS, Files, Plan, check_weights, classes_of, experiment, plan
@@ -31,6 +31,7 @@ from stages.common.folders import DATA, PACKED, REPORTS, RUNS
 from stages.report import PUBLISHED
 
 CLONE = Path()
+BOTH = f"{PARAMS_FILE} with {OWN}"
 
 
 def paper(
@@ -47,53 +48,62 @@ def paper(
     if page:
         _write_page(asked)
         return
-    files = _experiments(asked, imagenet)
+    root, classes = classes_of(imagenet)
+    files = _experiments(asked, root, classes)
     take_turn(CLONE, lambda line: print(line, file=sys.stderr, flush=True))
+    for line in cost(asked, _works(asked, files, root, classes), images_of(root, classes, asked.mini)):
+        print(line, flush=True)
     for each in _found(asked):
         print(said(each), flush=True)
-    failed = []
+    failed: list[Path] = []
+    current: list[Path] = []
+    changed = last_change(root, classes)
     for number, (network, own) in enumerate(files.items(), 1):
         place = place_of(asked, network)
         print(f"paper: {network}, {number} of {len(files)}, in {place}", flush=True)
         furnish(place, CLONE, own)
-        lend_data(place, (place_of(asked, other) for other in files if other != network))
+        lend_data(place, current, sorted(place.parent.iterdir()), changed)
         try:
             code = make(place, CLONE)
         finally:
             _write_page(asked)
-        failed += [network] if code else []  # what it met need not be in the next one's way
+        # What one network met need not be in the next one's way.
+        (failed if code else current).append(place)
     if failed:
-        raise InputError(f"{', '.join(failed)}: failed, as said above; the same command goes on from what is finished")
+        names = ", ".join(place.name for place in failed)
+        raise InputError(f"{names}: failed, as said above; the same command goes on from what is finished")
 
 
-def _experiments(asked: Plan, imagenet: Path | None) -> dict[str, Files]:
-    """Settings by network, after what would stop them and what they cost was said."""
-    root, classes = classes_of(imagenet)
+def _experiments(asked: Plan, root: Path, classes: Sequence[str]) -> dict[str, Files]:
+    """Settings by network, where nothing would stop them."""
     writable(REPORTS)
     given = Files(read_yaml(PARAMS_FILE), read_yaml(OWN))
     files = {network: experiment(given, asked, network, root) for network in asked.networks}
-    settings = {network: each.settings(f"{PARAMS_FILE} with {OWN}") for network, each in files.items()}
-    wrong = dict.fromkeys(problem for each in settings.values() for problem in obstacles(each, []))
+    settings = [each.settings(BOTH) for each in files.values()]
+    wrong = dict.fromkeys(problem for each in settings for problem in obstacles(each, []))
     if wrong:
         raise InputError(together([each.replace("model.name", "NETWORKS", 1) for each in wrong]))
-    if any(each.model.pretrained for each in settings.values()):
+    if any(each.model.pretrained for each in settings):
         check_weights(root, classes)
-    pictures = pictures_of(root, classes)
-    works = {
-        network: _work(each, place_of(asked, network), len(classes), pictures) for network, each in settings.items()
-    }
-    for line in cost(asked, works, images_of(root, classes, asked.mini)):
-        print(line, flush=True)
     return files
 
 
-def _work(settings: Settings, place: Path, classes: int, pictures: Sequence[Path]) -> Work:
-    stages, whole = [each.stage for each in folders.all_runs(settings)], settings.for_classes(classes)
-    places = Places(OWN, place / RUNS / settings.profile, place / REPORTS / settings.profile)
-    if timed_before(settings, stages, places):
-        return Work(settings, stages, places, _parameters(whole))
-    print(f"paper: trying how fast {settings.model.name} is trained here", file=sys.stderr, flush=True)
-    return Work(settings, stages, places, _parameters(whole), try_out(whole, pictures))
+def _works(asked: Plan, files: Mapping[str, Files], root: Path, classes: Sequence[str]) -> dict[str, Work]:
+    """What is to be done, by network; tried for a while where no earlier run tells how long it takes."""
+    works: dict[str, Work] = {}
+    pictures, reading = pictures_of(root, classes), None
+    for network, own in files.items():
+        settings, place = own.settings(BOTH), place_of(asked, network)
+        stages, whole = [each.stage for each in folders.all_runs(settings)], settings.for_classes(len(classes))
+        places = Places(OWN, place / RUNS / settings.profile, place / REPORTS / settings.profile)
+        there = _network(place, network)
+        work = Work(settings, stages, places, _parameters(whole), stages if there.settings is None else there.missing)
+        if not timed_before(settings, stages, places):
+            print(f"paper: trying how fast {settings.model.name} is trained here", file=sys.stderr, flush=True)
+            work = work._replace(trial=try_out(whole, pictures, reading))
+            reading = work.trial.pace.reading if work.trial and work.trial.pace else reading
+        works[network] = work
+    return works
 
 
 def _parameters(settings: Settings) -> int:
@@ -127,9 +137,17 @@ def _network(place: Path, name: str) -> Network:
     page = place / REPORTS / settings.profile / PAGE
     missing = tuple(stage for stage in runs if stage not in made)
     card = place / RUNS / settings.profile / DATA / CARD
-    images = {part: read_json(card)[part]["images"] if card.exists() else 0 for part in ("test", "train")}
     page_of_all = page if page.exists() and not missing else None
-    return Network(name, settings, made, missing, page_of_all, images["test"], images["train"])
+    return Network(name, settings, made, missing, page_of_all, *_images(card))
+
+
+def _images(card: Path) -> tuple[int, int]:
+    """How many for testing and for training; none where there is no card, or a damaged one, which is made anew."""
+    try:
+        found = read_json(card)
+        return found["test"]["images"], found["train"]["images"]
+    except (FileNotFoundError, InputError, LookupError, TypeError):
+        return 0, 0
 
 
 def _write_page(asked: Plan) -> None:

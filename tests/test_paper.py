@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from pipeline.ahead.forecast import Places
 from pipeline.base.errors import InputError
 from pipeline.base.settings import Hardware
 from pipeline.base.settings.plain_yaml import read_yaml
+from pipeline.paper import pace
 from pipeline.paper.cost import Work, cost, images_of, timed_before
 from pipeline.paper.document import document, said
 from pipeline.paper.pace import Pace, Trial, pictures_of, try_out
@@ -148,19 +150,19 @@ def test_what_it_costs_by_hand(given, tmp_path):
     asked = plan(",".join(NETWORKS), None, "1")
     works = {}
     parameters = [11_700_000, 21_800_000, 25_600_000]
-    trials = [Trial(0.0025, "tried"), Trial(None, "not tried (out of memory)"), None]
+    trials = [Trial(0.0025, None, "tried"), Trial(None, None, "not tried (out of memory)"), None]
     for network, count, trial in zip(NETWORKS, parameters, trials, strict=True):
         settings = experiment(given, asked, network, Path("/data")).settings("here")
         stages = [made.stage for made in folders.all_runs(settings)]
         places = Places(ROOT / "profiles" / "imagenet.yaml", tmp_path, tmp_path)
         assert not timed_before(settings, stages, places)
-        works[network] = Work(settings, stages, places, count, trial)
+        works[network] = Work(settings, stages, places, count, stages[1:], trial)
     said = "\n".join(cost(asked, works, 1_281_167))
     # Three deltas and APoT in nine rounds of three epochs each; the weights of the baselines are taken as they are.
     assert "in all 15 results, at most 324 epochs of 1,281,167 training images" in said
     assert "results take about 2.4 GB" in said
     assert "a checkpoint about 512.0 MB" in said
-    # 108 epochs of 1,281,167 images in 2.5 ms each are 345,915 s.
+    # 108 epochs of 1,281,167 images in 2.5 ms each are 345,915 s; the baseline, which is there, has none.
     assert "\ntried, at least 4 days of training; fixing, measuring, a look at every picture come on top\n" in said
     assert "\nnot tried (out of memory)\n" in said
     assert said.count("no timing of such a run here") == 1
@@ -170,35 +172,52 @@ def test_what_it_costs_by_hand(given, tmp_path):
 
 def test_a_pace_by_hand(monkeypatch):
     """On a CPU the cores read before they train; a GPU waits for whichever is slower, all processes at once."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(pace, "cores", lambda: 16)
     four = Hardware.model_validate(
         {"accelerator": "auto", "precision": "32-true", "devices": 2, "nodes": 1, "threads": "auto", "accumulate": 1,
          "channels_last": True, "workers": 4, "compile": False}
     )  # fmt: skip
     assert Pace(step=0.004, reading=0.008).an_image(four, on_cpu=False) == pytest.approx(0.002)
     assert Pace(step=0.004, reading=0.032).an_image(four, on_cpu=False) == pytest.approx(0.004)
-    assert Pace(step=0.004, reading=0.032).an_image(four, on_cpu=True) == pytest.approx(0.006)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert Pace(step=0.004, reading=0.032).an_image(four, on_cpu=True) == pytest.approx(0.008)
+    on_three = four.model_copy(update={"nodes": 3})
+    assert Pace(step=0.012, reading=0.024).an_image(on_three, on_cpu=False) == pytest.approx(0.002)
+    assert Pace(step=0.012, reading=0.024).an_image(on_three, on_cpu=True) == pytest.approx(0.005)
+    monkeypatch.setattr(pace, "cores", lambda: 2)
     assert Pace(step=0.004, reading=0.032).an_image(four, on_cpu=False) == pytest.approx(0.016)
 
 
-def test_a_trial_of_a_network(given, imagenet, tmp_path):
+def test_a_trial_of_a_network(given, imagenet, tmp_path, monkeypatch):
     """Its pictures are those of the folder; what it meets is said, and stops nothing."""
+    (tmp_path / "train" / "a" / "@eaDir").mkdir(parents=True)
+    (tmp_path / "train" / "a" / "picture.JPEG").write_bytes(b"no picture")
+    assert pictures_of(tmp_path, ["a"]) == [tmp_path / "train" / "a" / "picture.JPEG"]
     pictures = pictures_of(imagenet, CLASSES)
-    assert {path.parent for path in pictures} == {imagenet / "train" / name for name in CLASSES}
+    assert len(pictures) == 80
     small = Files(given.params, deepcopy(dict(given.profile)))
     small.profile["data"]["pixels"] = 32
     settings = experiment(small, plan("resnet18", None, "1"), "resnet18", imagenet).settings("here").for_classes(20)
-    tried = try_out(settings, pictures)
+
+    unreadable = tmp_path / "train" / "a" / "picture.JPEG"
+    tried = try_out(settings, [unreadable, *pictures], None)
     assert 0 < tried.seconds < 60
+    assert tried.seconds > tried.pace.step
     assert re.fullmatch(
         r"resnet18.tv_in1k: an image takes \S+ ms to train on \(cpu\) and \S+ ms to read, .*", tried.said
     )
-    damaged = tmp_path / "damaged.JPEG"
-    damaged.write_bytes(b"no picture")
-    assert try_out(settings, [damaged]) == (
-        None, f"resnet18.tv_in1k: not tried (PIL.UnidentifiedImageError: cannot identify image file '{damaged}')"
-    )  # fmt: skip
+    again = try_out(settings, [unreadable], 2.0)  # as of another network
+    assert again.pace.reading == 2.0
+    for given_pictures in ([unreadable], []):
+        assert try_out(settings, given_pictures, None) == (
+            None, None, "resnet18.tv_in1k: not tried (no picture could be read)"
+        )  # fmt: skip
+    monkeypatch.setattr(pace, "LONGEST", 1.0)
+    assert try_out(settings, pictures, None).said.endswith("not tried (it takes longer than 0 minutes)")
+
+
+def test_nothing_waits_for_torch_that_can_be_said_without_it():
+    without = "import sys, stages.paper; assert not {'torch', 'timm', 'lightning_fabric'} & {*sys.modules}"
+    assert subprocess.run([sys.executable, "-c", without], cwd=ROOT, check=False).returncode == 0
 
 
 # The tables and the page, of runs whose figures can be checked by hand
@@ -393,27 +412,43 @@ def test_code_that_changes_puts_results_away(given, tmp_path):
     assert not (place / "stages" / "a.py").exists()
 
 
+def lender(place, stages):
+    """A place with a data set and what DVC has recorded there; its card's name."""
+    place.mkdir()
+    (place / "dvc.lock").write_text(f"stages: {stages}")
+    card = place / "runs" / "imagenet" / "data" / "card.json"
+    card.parent.mkdir(parents=True)
+    card.write_text(place.name)
+    return card
+
+
 def test_a_data_set_is_lent_with_its_record(tmp_path):
-    """A place that has one keeps it, and what else DVC has recorded there stays."""
-    places = has, lacks, broken = [tmp_path / name for name in ("has", "lacks", "broken")]
-    for place in places:
-        place.mkdir()
-    (has / "runs" / "imagenet" / "data").mkdir(parents=True)
-    (has / "runs" / "imagenet" / "data" / "card.json").write_text("theirs")
-    (has / "dvc.lock").write_text("stages: {data: {cmd: python, size: 12}, fix: {cmd: of theirs}}")
+    """To a place that has none, or another one than DVC has found up to date; what else is recorded there stays."""
+    has, lacks, broken = [tmp_path / name for name in ("has", "lacks", "broken")]
+    theirs = lender(has, "{data: {cmd: python, size: 12}, fix: {cmd: of theirs}}")
+    os.utime(theirs, (1000, 1000))
+    lacks.mkdir()
     (lacks / "dvc.lock").write_text("stages: {fix: {cmd: mine}}")
-    (broken / "dvc.lock").write_text("stages: {data: {cm")
-    lend_data(has, [broken, lacks])
+    lender(broken, "{data: {cm").write_text("")
+    places = [broken, has, lacks]
+    lend_data(lacks, [], places, changed=1000.0)  # pictures have come or gone since
+    lend_data(lacks, [], [lacks, broken], changed=0.0)
     assert not (lacks / "runs").exists()
-    lend_data(lacks, [broken, has])
-    assert (lacks / "runs" / "imagenet" / "data" / "card.json").read_text() == "theirs"
+    lend_data(lacks, [], places, changed=999.0)
+    mine = lacks / "runs" / "imagenet" / "data" / "card.json"
+    assert (mine.read_text(), mine.stat().st_mtime) == ("has", 1000)  # of the look, also where it is lent again
     assert yaml.safe_load((lacks / "dvc.lock").read_text()) == {
         "schema": "2.0", "stages": {"fix": {"cmd": "mine"}, "data": {"cmd": "python", "size": 12}}
     }  # fmt: skip
-    (lacks / "runs" / "imagenet" / "data" / "card.json").write_text("mine")
+
+    mine.write_text("mine")
     before = files_of(lacks)
-    lend_data(lacks, [has])
+    lend_data(lacks, [has], places, changed=0.0)  # is the same one by its record
+    lender(tmp_path / "other", "{data: {cmd: of others}}")
+    lend_data(lacks, [], [tmp_path / "other"], changed=0.0)
     assert files_of(lacks) == before
+    lend_data(lacks, [tmp_path / "other"], places, changed=0.0)
+    assert mine.read_text() == "other"
 
 
 def test_what_is_not_whole_is_not_there(tmp_path):

@@ -61,7 +61,7 @@ def ray_cluster():
 def test_a_remote_is_needed_where_results_are_to_travel_over_one(tmp_path, monkeypatch):
     make_small_clone(tmp_path / "clone")
     monkeypatch.chdir(tmp_path / "clone")
-    with pytest.raises(InputError, match=r"^--remote: DVC has no default remote here; dvc remote add --default "):
+    with pytest.raises(InputError, match=r"^--remote: DVC has no default remote; dvc remote add --local --default "):
         source_of("0" * 40, True, None)
 
 

@@ -16,7 +16,7 @@ from pipeline.base.errors import InputError
 from pipeline.base.results import run_key
 from pipeline.watching.completing import Result, complete
 from pipeline.watching.labels import Label
-from pipeline.watching.store import HEARD, KEY, WRITER, Store
+from pipeline.watching.store import HEARD, KEY, NOTE, WRITER, Store
 from pipeline.watching.tracking import LiveRun, live_run
 from pipeline.watching.writer import is_gone, this_writer
 from stages.ui import run_or_list
@@ -184,8 +184,10 @@ def test_a_run_whose_process_is_gone_is_not_open_for_ever(ready):
         ("elsewhere 1 1", now - 2 * week, now - week - 600, "KILLED"),
         ("elsewhere 1 1", now - week + 600, None, "RUNNING"),
         ("elsewhere 1 1", now - week - 600, None, "KILLED"),  # killed before its first word
+        (None, now - 2 * week, None, "RUNNING"),  # a person's own
     ]:
-        tags = {WRITER: writer} | ({} if heard is None else {HEARD: str(heard)})
+        given = {WRITER: writer, HEARD: heard, NOTE: "of an experiment"}
+        tags = {key: str(value) for key, value in given.items() if value is not None}
         number = client(ready).create_run(opened.info.experiment_id, began * 1000, tags).info.run_id
         assert log(run) == 0
         assert client(ready).get_run(number).info.status == expected, (writer, began, heard)

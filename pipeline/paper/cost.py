@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline.ahead.forecast import Places, epochs_of, forecast, seconds_of
 from pipeline.base.settings import Settings
 from pipeline.paper.pace import Trial
-from pipeline.paper.plan import DELTAS, TRAIN, Plan
+from pipeline.paper.plan import DELTAS, TRAIN, VAL, Plan
 from pipeline.watching.progress import duration
 
 FLOAT_BYTES = 4
@@ -27,13 +27,15 @@ def images_of(root: Path, classes: Sequence[str], mini: int | None) -> int:
 class Work(NamedTuple):
     """Of one network: its settings, the stages of all its results, where an earlier run of it is, and how many weights.
 
-    trial: how fast training goes; None where an earlier run tells.
+    missing: of these stages those that have not been made. trial: how fast training goes; None where an earlier run
+    tells.
     """
 
     settings: Settings
     stages: Sequence[str]
     places: Places
     parameters: int
+    missing: Sequence[str]
     trial: Trial | None = None
 
     @property
@@ -47,7 +49,8 @@ class Work(NamedTuple):
         if self.trial is not None:
             how_long = self.trial.said
         if self.trial is not None and self.trial.seconds is not None:
-            training = duration(self.trial.seconds * self.epochs * images)
+            epochs = sum(epochs_of(self.settings, self.missing).values())
+            training = duration(self.trial.seconds * epochs * images)
             how_long += f", at least {training} of training; fixing, measuring, a look at every picture come on top"
         return [what, how_long]
 
@@ -55,6 +58,12 @@ class Work(NamedTuple):
 def timed_before(settings: Settings, stages: Sequence[str], places: Places) -> bool:
     """Whether an earlier run tells how long these results take."""
     return seconds_of(settings, epochs_of(settings, stages), places.report) is not None
+
+
+def last_change(root: Path, classes: Sequence[str]) -> float:
+    """When a picture came or went the last time, seconds since 1970, as the folders say."""
+    parts = [root / part for part in (TRAIN, VAL)]
+    return max(each.stat().st_mtime for part in parts for each in (part, *(part / name for name in classes)))
 
 
 def cost(plan: Plan, works: Mapping[str, Work], images: int) -> list[str]:

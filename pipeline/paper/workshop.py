@@ -10,7 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import psutil
 import yaml
 
 from pipeline.base.errors import InputError
-from pipeline.base.results import write_files
+from pipeline.base.results import CARD, write_files
 from pipeline.base.settings import Settings, load_settings
 from pipeline.base.settings.reading import PARAMS_FILE, PROFILES
 from pipeline.paper.plan import PROFILE, Files, Plan
@@ -80,21 +81,33 @@ def furnish(place: Path, clone: Path, files: Files) -> None:
     write_files(place / ".dvc", {"config": CONFIG.format(cache=cache.strip()).encode()})
 
 
-def lend_data(place: Path, others: Iterable[Path]) -> None:
-    """Give a place that has no data set yet that of another one, with what DVC has recorded of it there.
+def lend_data(place: Path, current: Sequence[Path], others: Sequence[Path], changed: float) -> None:
+    """Give a place the data set of another one, with what DVC has recorded of it: the same for all networks.
 
-    It is the same for all networks, and took a look at every picture; where it would be another one, DVC makes it anew.
+    It took a look at every picture. DVC makes it anew where code or settings are others by now; it does not see other
+    pictures at the same place. current: places whose data set DVC has found up to date. others: of those that may not
+    be, one lends to a place that has none. changed: of the folders of pictures, the last time that one did, seconds
+    since 1970; what is older is not lent.
     """
-    mine = _recorded(place)
-    for other in others:
-        theirs = _recorded(other)
-        if DATA in mine or DATA not in theirs or not (other / DATA_SET).is_dir():
+    mine = _recorded(place).get(DATA) if (place / DATA_SET).is_dir() else None
+    for lender in [*current, *(others if mine is None else [])]:
+        theirs = _recorded(lender).get(DATA)
+        card = lender / DATA_SET / CARD
+        if lender == place or theirs is None or not card.exists() or card.stat().st_mtime <= changed:
             continue
-        shutil.rmtree(place / DATA_SET, ignore_errors=True)
-        shutil.copytree(other / DATA_SET, place / DATA_SET)
-        mine |= {DATA: theirs[DATA]}
-        lock = yaml.safe_dump({"schema": "2.0", "stages": mine}, sort_keys=False)
-        write_files(place, {LOCK.name: lock.encode()})
+        if theirs != mine:
+            with suppress(OSError):  # a full disk: the stage itself will say so
+                _copy_data(lender, place, theirs)
+        return
+
+
+def _copy_data(lender: Path, place: Path, recorded: Any) -> None:
+    """Copy a data set and its record; without the record, which comes last, DVC makes it anew."""
+    when = (lender / DATA_SET / CARD).stat()
+    write_files(place / DATA_SET, {each.name: each.read_bytes() for each in (lender / DATA_SET).iterdir()})
+    os.utime(place / DATA_SET / CARD, ns=(when.st_atime_ns, when.st_mtime_ns))  # of the look at the pictures
+    lock = {"schema": "2.0", "stages": _recorded(place) | {DATA: recorded}}
+    write_files(place, {LOCK.name: yaml.safe_dump(lock, sort_keys=False).encode()})
 
 
 def _recorded(place: Path) -> dict[str, Any]:

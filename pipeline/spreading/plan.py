@@ -90,7 +90,7 @@ def _config(remote: bool) -> str:
             return _section("cache", cache)
         name = repo.config["core"].get("remote")
         if name is None:
-            raise InputError("--remote: DVC has no default remote here; dvc remote add --default NAME URL names one")
+            raise InputError("--remote: DVC has no default remote; dvc remote add --local --default NAME URL names one")
         return _section("core", {"remote": name}) + _section(f"'remote \"{name}\"'", repo.config["remote"][name])
 
 

@@ -142,7 +142,7 @@ def _known(store: Store, results: Sequence[Result]) -> dict[str, Logged]:
     """The finished runs by their keys, after doubles, and open runs whose process is gone, were put in order."""
     runs = store.runs(result.label.experiment for result in results)
     for run in runs:
-        if run.status == "RUNNING" and is_gone(run.tags.get(WRITER, ""), run.heard):
+        if run.status == "RUNNING" and WRITER in run.tags and is_gone(run.tags[WRITER], run.heard):
             if AFTERWARDS in run.tags:  # a last stage that was killed had only begun to copy it from its files
                 store.call("delete_run", run.run_id)
             else:
