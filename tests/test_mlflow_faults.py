@@ -8,13 +8,17 @@ import time
 from contextlib import closing
 
 import pytest
+from conftest import fixed_network
 from filelock import FileLock
 from logged_runs import LABEL, finished_run
 from mlflow import MlflowClient
 from mlflow_servers import answering
 from test_tracking import log, runs
 
+import wfn
+from pipeline.watching import completing
 from pipeline.watching.completing import Result, complete
+from pipeline.watching.models import save_model
 from pipeline.watching.tracking import LiveRun
 
 
@@ -55,6 +59,26 @@ def test_what_is_not_ours_is_left_alone(bare, capsys, whole):
         cannot_be_logged(bare, capsys, reason)
         assert path.read_bytes() == content
     assert not list(bare.glob("mlflow.db.damaged*"))
+
+
+def test_what_fails_after_a_network_was_logged_is_one_line_too(bare, capfd, monkeypatch):
+    """MLflow's own log, with tracebacks, stays silent."""
+    packed = bare / "network.wfn"
+    wfn.pack(fixed_network(num_classes=4), packed, network="test_resnet")
+    results = [
+        Result(LABEL, finished_run(bare / str(top1), top1), packed if top1 == 1 else None) for top1 in (1.0, 2.0)
+    ]
+
+    def saved(*arguments):
+        save_model(*arguments)
+        changed(bare / "mlflow.db", "drop table latest_metrics")
+
+    monkeypatch.setattr(completing, "save_model", saved)
+    monkeypatch.setattr(completing, "AGAIN_AFTER", ())
+    done = complete(results)
+    assert (done.logged, done.networks_logged) == (1, 1)
+    assert "no such table: latest_metrics" in done.fault
+    assert capfd.readouterr().err == ""
 
 
 def test_folders_and_files_in_each_others_place(bare, capsys):

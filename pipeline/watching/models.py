@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
 from importlib.metadata import version
@@ -20,7 +19,6 @@ def save_model(packed: Path, folder: Path) -> None:
     from mlflow.types import ColSpec, Schema
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it advises against a signature without an example
         pyfunc.save_model(
