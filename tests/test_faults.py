@@ -93,7 +93,7 @@ def test_the_same_seed(bench):
 
 def test_the_same_seed_by_dvc(bench):
     """By `dvc repro`, as of the default profile; what the third one has made with two threads is said."""
-    clones = [fresh(bench, name) for name in ("here", "élsewhere", "two threads")]
+    clones = [fresh(bench, name) for name in ("here", "elsewhere", "two threads")]
     finding = determinism.of_profile(*clones)
     assert (finding.tried, finding.faults) == (1, [])
     files = {str(path.relative_to(clones[0])) for place in determinism.MADE for path in (clones[0] / place).rglob("*")}
