@@ -91,7 +91,7 @@ def _experiments(asked: Plan, root: Path, classes: Sequence[str]) -> dict[str, F
 def _works(asked: Plan, files: Mapping[str, Files], root: Path, classes: Sequence[str]) -> dict[str, Work]:
     """What is to be done, by network; tried for a while where no earlier run tells how long it takes."""
     works: dict[str, Work] = {}
-    pictures, reading = pictures_of(root, classes), None
+    reading = None
     for network, own in files.items():
         settings, place = own.settings(BOTH), place_of(asked, network)
         stages, whole = [each.stage for each in folders.all_runs(settings)], settings.for_classes(len(classes))
@@ -100,8 +100,9 @@ def _works(asked: Plan, files: Mapping[str, Files], root: Path, classes: Sequenc
         work = Work(settings, stages, places, _parameters(whole), stages if there.settings is None else there.missing)
         if not timed_before(settings, stages, places):
             print(f"paper: trying how fast {settings.model.name} is trained here", file=sys.stderr, flush=True)
-            work = work._replace(trial=try_out(whole, pictures, reading))
-            reading = work.trial.pace.reading if work.trial and work.trial.pace else reading
+            trial = try_out(whole, pictures_of(root, classes) if reading is None else [], reading)
+            reading = trial.pace.reading if trial.pace else reading
+            work = work._replace(trial=trial)
         works[network] = work
     return works
 
